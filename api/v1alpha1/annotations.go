@@ -1,0 +1,34 @@
+package v1alpha1
+
+// Labels and annotations this system sets or reads.
+const (
+	// LabelPool on a Deployment, a Pod and a Lease names the WorkerPool.
+	LabelPool = GroupName + "/pool"
+	// LabelComponent on a Lease tells a worker's Lease from others.
+	LabelComponent = GroupName + "/component"
+	// ComponentWorker is LabelComponent's value for workers.
+	ComponentWorker = "worker"
+
+	// AnnotationCapacity on a worker's Lease is the number of scans it runs at a time.
+	AnnotationCapacity = GroupName + "/capacity"
+	// AnnotationState on a worker's Lease is WorkerActive or WorkerDraining.
+	AnnotationState = GroupName + "/state"
+	// AnnotationStages on a worker's Lease lists the stages it runs, joined by commas.
+	AnnotationStages = GroupName + "/stages"
+	// AnnotationPod on a worker's Lease is the name of its pod.
+	AnnotationPod = GroupName + "/pod"
+
+	// WorkerActive means that a worker takes work.
+	WorkerActive = "active"
+	// WorkerDraining means that a worker finishes what it has and takes no more.
+	WorkerDraining = "draining"
+
+	// AnnotationRequestHash on a ScanRequest is the hash of the request body that an idempotency key was
+	// first used with.
+	AnnotationRequestHash = GroupName + "/request-hash"
+
+	// AnnotationAutoscaling on a WorkerPool set to AutoscalingPaused leaves spec.replicas to people.
+	AnnotationAutoscaling = GroupName + "/autoscaling"
+	// AutoscalingPaused is AnnotationAutoscaling's value that stops autoscaling.
+	AutoscalingPaused = "paused"
+)

@@ -1,0 +1,130 @@
+package v1alpha1
+
+// Condition types of a ScanRequest.
+const (
+	// ConditionAdmitted is True while tokens and a worker are given to the scan, or were for its last stage;
+	// False says why it waits.
+	ConditionAdmitted = "Admitted"
+	// ConditionVisionCompleted is True when the image is classified.
+	ConditionVisionCompleted = "VisionCompleted"
+	// ConditionRuleCompleted is True when the knowledge pack was looked up.
+	ConditionRuleCompleted = "RuleCompleted"
+	// ConditionAnswerCompleted is True when the advice is written.
+	ConditionAnswerCompleted = "AnswerCompleted"
+	// ConditionRewardCompleted is True when the reward was matched or found not to apply.
+	ConditionRewardCompleted = "RewardCompleted"
+	// ConditionFinished is True when the scan is terminal, whether it succeeded or failed.
+	ConditionFinished = "Finished"
+)
+
+// Reasons of a ScanRequest's conditions. The set is closed.
+const (
+	// ReasonAssigned: a worker has the scan.
+	ReasonAssigned = "Assigned"
+	// ReasonWaitingForTokens: the budget's token limit has no room yet.
+	ReasonWaitingForTokens = "WaitingForTokens"
+	// ReasonWaitingForRequests: the budget's request limit has no room yet.
+	ReasonWaitingForRequests = "WaitingForRequests"
+	// ReasonWaitingForQuota: the budget's quota is used up.
+	ReasonWaitingForQuota = "WaitingForQuota"
+	// ReasonWaitingForBudget: no budget of the pools is ready, for example because its Secret is missing.
+	ReasonWaitingForBudget = "WaitingForBudget"
+	// ReasonWaitingForWorker: no live worker of a fitting pool has room.
+	ReasonWaitingForWorker = "WaitingForWorker"
+	// ReasonBackingOff: the last attempt failed and the next one is not due.
+	ReasonBackingOff = "BackingOff"
+	// ReasonSuspended: spec.suspend is true.
+	ReasonSuspended = "Suspended"
+	// ReasonRequeued: the stage was given back without counting as an attempt.
+	ReasonRequeued = "Requeued"
+
+	// ReasonSucceeded: the stage or the scan succeeded.
+	ReasonSucceeded = "Succeeded"
+	// ReasonSkipped: the stage had nothing to do.
+	ReasonSkipped = "Skipped"
+	// ReasonNoRuleFound: the knowledge pack has no entry for the class; the scan succeeds with a fixed answer.
+	ReasonNoRuleFound = "NoRuleFound"
+	// ReasonRetrying: the attempt failed and is tried again.
+	ReasonRetrying = "Retrying"
+
+	// ReasonDeadlineExceeded: spec.deadlineSeconds have passed.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonRetriesExhausted: the last allowed attempt failed.
+	ReasonRetriesExhausted = "RetriesExhausted"
+	// ReasonUnsupportedModel: no budget of the pools serves the model.
+	ReasonUnsupportedModel = "UnsupportedModel"
+	// ReasonRequestTooLarge: one call needs more tokens than the budget's whole limit.
+	ReasonRequestTooLarge = "RequestTooLarge"
+	// ReasonNotClassifiable: the model's class is outside the taxonomy.
+	ReasonNotClassifiable = "NotClassifiable"
+	// ReasonContentRefused: the model declined to answer.
+	ReasonContentRefused = "ContentRefused"
+	// ReasonInvalidRequest: the provider rejected the call as such.
+	ReasonInvalidRequest = "InvalidRequest"
+)
+
+// Condition types of a TokenBudget.
+const (
+	// ConditionReady is True when the key is there and the provider has not refused it.
+	ConditionReady = "Ready"
+	// ConditionThrottled is True while the provider limits the rate below the configured one.
+	ConditionThrottled = "Throttled"
+	// ConditionQuotaExhausted is True while the provider's or the own quota is used up.
+	ConditionQuotaExhausted = "QuotaExhausted"
+)
+
+// Reasons of a TokenBudget's conditions. The set is closed.
+const (
+	// ReasonKeyFound: the Secret holds a key.
+	ReasonKeyFound = "KeyFound"
+	// ReasonSecretNotFound: the Secret does not exist.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretKeyNotFound: the Secret has no such key, or it is empty.
+	ReasonSecretKeyNotFound = "SecretKeyNotFound"
+	// ReasonKeyRejected: the provider answered 401 or 403.
+	ReasonKeyRejected = "KeyRejected"
+	// ReasonWithinLimits: the provider admits calls at the configured rate.
+	ReasonWithinLimits = "WithinLimits"
+	// ReasonRateLimited: the provider answered 429 rate_limit_exceeded.
+	ReasonRateLimited = "RateLimited"
+	// ReasonSlowDown: the provider answered 503 "slow down".
+	ReasonSlowDown = "SlowDown"
+	// ReasonQuotaAvailable: calls are paid for.
+	ReasonQuotaAvailable = "QuotaAvailable"
+	// ReasonProviderQuotaExhausted: the provider answered 429 insufficient_quota or one of its kin.
+	ReasonProviderQuotaExhausted = "ProviderQuotaExhausted"
+	// ReasonOwnQuotaExhausted: spec.quota is used up for this period.
+	ReasonOwnQuotaExhausted = "OwnQuotaExhausted"
+)
+
+// Condition types of a WorkerPool.
+const (
+	// ConditionAvailable is True when as many workers are ready as are desired.
+	ConditionAvailable = "Available"
+	// ConditionProgressing is True while workers are started, replaced or drained.
+	ConditionProgressing = "Progressing"
+	// ConditionScalingLimited is True when more workers are wanted than a limit allows.
+	ConditionScalingLimited = "ScalingLimited"
+)
+
+// Reasons of a WorkerPool's conditions. The set is closed.
+const (
+	// ReasonWorkersReady: as many workers are ready as are desired.
+	ReasonWorkersReady = "WorkersReady"
+	// ReasonWorkersUnready: fewer workers are ready than are desired.
+	ReasonWorkersUnready = "WorkersUnready"
+	// ReasonScaledToZero: no workers are desired.
+	ReasonScaledToZero = "ScaledToZero"
+	// ReasonRollingOut: workers of an older template are being replaced, or replicas are being added or removed.
+	ReasonRollingOut = "RollingOut"
+	// ReasonRolloutComplete: all workers run the current template.
+	ReasonRolloutComplete = "RolloutComplete"
+	// ReasonBudgetNotFound: a budget of the pool does not exist.
+	ReasonBudgetNotFound = "BudgetNotFound"
+	// ReasonInvalidTemplate: the merged pod template was rejected.
+	ReasonInvalidTemplate = "InvalidTemplate"
+	// ReasonNotLimited: no limit holds the number of workers back.
+	ReasonNotLimited = "NotLimited"
+	// ReasonLimited: status.limitedBy names the limit.
+	ReasonLimited = "Limited"
+)

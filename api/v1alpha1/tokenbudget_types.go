@@ -1,0 +1,293 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// SecretKeyReference names one key of a Secret in the same namespace.
+type SecretKeyReference struct {
+	// name is the Secret's name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// key is the key within the Secret.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
+	// +required
+	Key string `json:"key,omitempty"`
+}
+
+// QuotaPeriod is how often an own quota begins anew, in UTC.
+//
+// +kubebuilder:validation:Enum=Hour;Day;Month
+type QuotaPeriod string
+
+// The periods of an own quota.
+const (
+	QuotaPerHour  QuotaPeriod = "Hour"
+	QuotaPerDay   QuotaPeriod = "Day"
+	QuotaPerMonth QuotaPeriod = "Month"
+)
+
+// TokenQuota caps what may be spent in a period.
+type TokenQuota struct {
+	// tokens is the number of input and output tokens that may be used in one period.
+	// +kubebuilder:validation:Minimum=1
+	// +required
+	Tokens int64 `json:"tokens,omitempty"`
+
+	// period is how often the quota begins anew, in UTC.
+	// +required
+	Period QuotaPeriod `json:"period,omitempty"`
+}
+
+// TokenBudgetSpec is one account at one provider, with its limits.
+type TokenBudgetSpec struct {
+	// endpoint is the provider's base URL up to and including the version, for example
+	// https://api.openai.com/v1. Default: the manager's --default-endpoint, which is OpenAI's unless set.
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https']",message="endpoint must be an absolute http or https URL"
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// secretRef names the Secret that holds the provider's key.
+	// +required
+	SecretRef SecretKeyReference `json:"secretRef,omitzero"`
+
+	// models are the models this budget pays for. They share the limits. 1 to 32 names.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	// +listType=set
+	// +required
+	Models []string `json:"models,omitempty"`
+
+	// tokensPerMinute is the provider's token limit (TPM).
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000000
+	// +required
+	TokensPerMinute int64 `json:"tokensPerMinute,omitempty"`
+
+	// requestsPerMinute is the provider's request limit (RPM).
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000000
+	// +required
+	RequestsPerMinute int64 `json:"requestsPerMinute,omitempty"`
+
+	// quota is an own cap on spending, on top of the provider's.
+	// +optional
+	Quota *TokenQuota `json:"quota,omitempty"`
+
+	// targetUtilizationPercent is how much of the limits to use. 1 to 100, default 95. Leave room where others
+	// use the same key.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +kubebuilder:default=95
+	// +optional
+	TargetUtilizationPercent int32 `json:"targetUtilizationPercent,omitempty"`
+
+	// followHeaders lets the provider's x-ratelimit headers correct the limits and what is left of them.
+	// Default true.
+	// +kubebuilder:default=true
+	// +optional
+	FollowHeaders *bool `json:"followHeaders,omitempty"`
+}
+
+// BudgetLimits are the limits in force.
+type BudgetLimits struct {
+	// tokensPerMinute is the token limit.
+	// +optional
+	TokensPerMinute int64 `json:"tokensPerMinute,omitempty"`
+
+	// requestsPerMinute is the request limit.
+	// +optional
+	RequestsPerMinute int64 `json:"requestsPerMinute,omitempty"`
+
+	// ratePercent is the part of the limits that is used now. Below targetUtilizationPercent while the budget
+	// recovers from a "slow down".
+	// +optional
+	RatePercent int32 `json:"ratePercent,omitempty"`
+}
+
+// BudgetUsage is what the budget is being used for now.
+type BudgetUsage struct {
+	// tokensLastMinute is the number of tokens charged in the last 60 seconds.
+	// +optional
+	TokensLastMinute int64 `json:"tokensLastMinute,omitempty"`
+
+	// requestsLastMinute is the number of calls sent in the last 60 seconds.
+	// +optional
+	RequestsLastMinute int64 `json:"requestsLastMinute,omitempty"`
+
+	// reservedTokens is the sum of the reservations of running calls.
+	// +optional
+	ReservedTokens int64 `json:"reservedTokens,omitempty"`
+
+	// inFlight is the number of running calls.
+	// +optional
+	InFlight int32 `json:"inFlight,omitempty"`
+
+	// utilizationPercent is tokensLastMinute in percent of the token limit.
+	// +optional
+	UtilizationPercent int32 `json:"utilizationPercent,omitempty"`
+}
+
+// BudgetTotals are counters since the budget was created.
+type BudgetTotals struct {
+	// calls is the number of finished calls.
+	// +optional
+	Calls int64 `json:"calls,omitempty"`
+
+	// inputTokens is the number of input tokens the provider reported.
+	// +optional
+	InputTokens int64 `json:"inputTokens,omitempty"`
+
+	// cachedInputTokens is the part of inputTokens that was cached.
+	// +optional
+	CachedInputTokens int64 `json:"cachedInputTokens,omitempty"`
+
+	// outputTokens is the number of output tokens the provider reported.
+	// +optional
+	OutputTokens int64 `json:"outputTokens,omitempty"`
+}
+
+// ThrottleCount counts one kind of rejection.
+type ThrottleCount struct {
+	// kind is the failure class: RateLimited, QuotaExhausted or SlowDown.
+	// +required
+	Kind FailureClass `json:"kind,omitempty"`
+
+	// count is how often it happened since the budget was created.
+	// +optional
+	Count int64 `json:"count,omitempty"`
+}
+
+// BucketSnapshot is the ledger's estimate of what is left, from which a new leader starts.
+type BucketSnapshot struct {
+	// at is when the estimate was made.
+	// +required
+	At metav1.MicroTime `json:"at,omitzero"`
+
+	// tokens is what was left of the token bucket.
+	// +optional
+	Tokens int64 `json:"tokens,omitempty"`
+
+	// requests is what was left of the request bucket.
+	// +optional
+	Requests int64 `json:"requests,omitempty"`
+
+	// requestWindowSeconds is the window of the request limit: 60, or 86400 where the provider limits by day.
+	// +optional
+	RequestWindowSeconds int32 `json:"requestWindowSeconds,omitempty"`
+}
+
+// QuotaStatus is where the own quota stands.
+type QuotaStatus struct {
+	// periodStart is when the current period began.
+	// +required
+	PeriodStart metav1.MicroTime `json:"periodStart,omitzero"`
+
+	// usedTokens is what was used in the current period.
+	// +optional
+	UsedTokens int64 `json:"usedTokens,omitempty"`
+}
+
+// TokenBudgetStatus is where the budget stands. It is written at most every five seconds, and only when it
+// changed.
+type TokenBudgetStatus struct {
+	// conditions are Ready, Throttled and QuotaExhausted.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// endpoint is the base URL in force.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// limits are the limits in force: the provider's own word where followHeaders is true.
+	// +optional
+	Limits BudgetLimits `json:"limits,omitzero"`
+
+	// usage is what the budget is being used for now.
+	// +optional
+	Usage BudgetUsage `json:"usage,omitzero"`
+
+	// totals are counters since the budget was created.
+	// +optional
+	Totals BudgetTotals `json:"totals,omitzero"`
+
+	// throttles count the provider's rejections by kind.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=kind
+	// +optional
+	Throttles []ThrottleCount `json:"throttles,omitempty"`
+
+	// bucket is what a new leader starts from.
+	// +optional
+	Bucket *BucketSnapshot `json:"bucket,omitempty"`
+
+	// quota is where the own quota stands.
+	// +optional
+	Quota *QuotaStatus `json:"quota,omitempty"`
+
+	// resumeAt is when calls are sent again, while they are held.
+	// +optional
+	ResumeAt *metav1.MicroTime `json:"resumeAt,omitempty"`
+}
+
+// TokenBudget is one account at one provider for one model, or for a group of models that share a limit.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=tb,categories=scans
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="TPM",type=integer,JSONPath=`.status.limits.tokensPerMinute`
+// +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.usage.tokensLastMinute`
+// +kubebuilder:printcolumn:name="Used%",type=integer,JSONPath=`.status.usage.utilizationPercent`
+// +kubebuilder:printcolumn:name="Reserved",type=integer,JSONPath=`.status.usage.reservedTokens`
+// +kubebuilder:printcolumn:name="In-Flight",type=integer,JSONPath=`.status.usage.inFlight`
+// +kubebuilder:printcolumn:name="Throttled",type=string,JSONPath=`.status.conditions[?(@.type=="Throttled")].status`
+// +kubebuilder:printcolumn:name="Resume",type=string,JSONPath=`.status.resumeAt`,priority=1
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type TokenBudget struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec is the account and its limits.
+	// +required
+	Spec TokenBudgetSpec `json:"spec,omitzero"`
+
+	// status is where the budget stands.
+	// +optional
+	Status TokenBudgetStatus `json:"status,omitzero"`
+}
+
+// TokenBudgetList is a list of budgets.
+//
+// +kubebuilder:object:root=true
+type TokenBudgetList struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+
+	// items are the budgets.
+	Items []TokenBudget `json:"items"`
+}
