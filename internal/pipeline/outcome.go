@@ -1,0 +1,92 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// Stages are the stages of a scan in the order they run.
+var Stages = [...]v1alpha1.StageName{
+	v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward,
+}
+
+// NeedsTokens says whether a stage calls a language model and must therefore be paid from a budget.
+func NeedsTokens(stage v1alpha1.StageName) bool {
+	return stage == v1alpha1.StageVision || stage == v1alpha1.StageAnswer
+}
+
+// StageIndex is the position of a stage in Stages, or -1 for a name that is no stage.
+func StageIndex(stage v1alpha1.StageName) int {
+	for i, s := range Stages {
+		if s == stage {
+			return i
+		}
+	}
+	return -1
+}
+
+// Outcome is how one try of one stage ended: succeeded or skipped (State), or failed (Failure is set).
+type Outcome struct {
+	// Stage is the stage that was tried.
+	Stage v1alpha1.StageName
+	// State is StageSucceeded or StageSkipped. It is ignored where Failure is set.
+	State v1alpha1.StageState
+	// Reason overrides the reason of the stage's condition on success, e.g. NoRuleFound.
+	Reason string
+	// Message says for people how it ended. It is cut to 512 bytes.
+	Message string
+	// Failure is set where the try failed.
+	Failure *Failure
+	// StartedAt and FinishedAt enclose the try.
+	StartedAt, FinishedAt time.Time
+	// Usage is what the provider reported. Its Reserved field is ignored: the assignment knows.
+	Usage v1alpha1.TokenUsage
+	// RateLimit is what the provider's headers said; nil where no answer came or it had no such headers.
+	RateLimit *v1alpha1.RateLimitObservation
+	// Result holds what this stage found; only the stage's own fields are set.
+	Result v1alpha1.ScanResult
+}
+
+// Failure is a failed try, classified once, where it happened.
+type Failure struct {
+	// Class decides what happens next.
+	Class v1alpha1.FailureClass
+	// Code is the provider's own error code, if any.
+	Code string
+	// Message says what happened, why, and what to do; without secrets.
+	Message string
+	// RetryAfter is the least time to wait that the provider asked for; zero where it did not.
+	RetryAfter time.Duration
+}
+
+// Error makes a Failure usable as an error, so that stages can return it and callers find it with errors.As.
+func (f *Failure) Error() string {
+	if f.Code == "" {
+		return string(f.Class) + ": " + f.Message
+	}
+	return string(f.Class) + " (" + f.Code + "): " + f.Message
+}
+
+// CountsAsAttempt says whether a failure uses up one of the stage's attempts. Rate limiting, held budgets and
+// lost or draining workers are not the scan's fault and do not count.
+func CountsAsAttempt(class v1alpha1.FailureClass) bool {
+	switch class {
+	case v1alpha1.FailureRateLimited, v1alpha1.FailureQuotaExhausted, v1alpha1.FailureUnauthorized,
+		v1alpha1.FailureWorkerLost, v1alpha1.FailureDrained:
+		return false
+	default:
+		return true
+	}
+}
+
+// IsTerminal says whether a failure ends the scan at once, because another try would end the same way.
+func IsTerminal(class v1alpha1.FailureClass) bool {
+	switch class {
+	case v1alpha1.FailureRefused, v1alpha1.FailureInvalidRequest, v1alpha1.FailureRequestTooLarge,
+		v1alpha1.FailureNotClassifiable:
+		return true
+	default:
+		return false
+	}
+}
