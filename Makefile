@@ -1,0 +1,117 @@
+# Everything here needs Go, git and make; the Go module proxy is the only thing
+# asked for anything. `make help` lists the targets.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+
+ROOT := $(CURDIR)
+BIN := $(ROOT)/bin
+K8S := $(BIN)/k8s
+CONTROLLER_GEN := $(BIN)/controller-gen
+GOLANGCI_LINT := $(BIN)/golangci-lint
+HEADER := hack/boilerplate.go.txt
+
+# What the targets below take from the command line.
+PKG ?= ./...
+TESTARGS ?=
+ARGS ?=
+BENCH ?= .
+BENCHTIME ?= 1s
+FUZZTIME ?= 20s
+
+# The API server's and etcd's programs, where controller-runtime's envtest looks.
+export KUBEBUILDER_ASSETS := $(K8S)
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-zA-Z0-9_-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Run and test
+
+.PHONY: run
+run: k8s build ## Start everything on this machine: API server, simulated provider, manager, api, workers. ARGS="--speed 1" passes flags.
+	@exec $(BIN)/local --k8s-dir $(K8S) --bin-dir $(BIN) $(ARGS)
+
+.PHONY: test
+test: k8s ## Run all tests with the race detector against a real API server. PKG=./internal/... narrows it.
+	@PKG='$(PKG)' TESTARGS='$(TESTARGS)' hack/test.sh
+
+.PHONY: test-unit
+test-unit: k8s ## Run the tests that live next to the code.
+	@PKG="$$(go list ./... | grep -v '/test/' | tr '\n' ' ')" TESTARGS='$(TESTARGS)' hack/test.sh
+
+.PHONY: test-integration
+test-integration: k8s ## Run the tests under test/, which drive the parts together.
+	@PKG=./test/... TESTARGS='$(TESTARGS)' hack/test.sh
+
+.PHONY: bench
+bench: k8s ## Run the benchmarks. BENCH=regexp PKG=./internal/queue BENCHTIME=5s narrow them.
+	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -benchmem $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (20s) each.
+	@PKG='$(PKG)' FUZZTIME='$(FUZZTIME)' hack/fuzz.sh
+
+##@ Build
+
+.PHONY: build
+build: ## Build the product's programs into bin/.
+	@mkdir -p $(BIN)
+	go build -o $(BIN)/ ./cmd/...
+
+.PHONY: k8s
+k8s: ## Build etcd, kube-apiserver and kubectl into bin/k8s (once).
+	@hack/controlplane/build.sh $(K8S)
+
+.PHONY: tools
+tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) ## Build the pinned code generator and linter into bin/.
+
+.PHONY: clean
+clean: ## Remove the product's programs and the local state; keep bin/k8s and the tools.
+	rm -rf .local $(addprefix $(BIN)/,$(notdir $(wildcard cmd/*)))
+
+.PHONY: distclean
+distclean: clean ## Remove everything that was built.
+	rm -rf $(BIN)
+
+##@ Generate and check
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate deep copies and apply configurations from api/.
+	$(CONTROLLER_GEN) object:headerFile=$(HEADER) applyconfiguration:headerFile=$(HEADER) paths=./api/...
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs from api/ and the manager's role from the markers in controllers/.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	@if [[ -d controllers ]]; then \
+		echo '$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/...'; \
+		$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac; \
+	fi
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code.
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) lint-api ## Run golangci-lint and the API conventions.
+	$(GOLANGCI_LINT) run
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) ## Fail if generated files or go.mod files are out of date.
+	@hack/verify.sh
+
+# A pinned tool is one module under hack/tools; it is rebuilt when its versions change.
+$(CONTROLLER_GEN): hack/tools/gen/go.mod hack/tools/gen/go.sum
+	@hack/tools/build.sh gen sigs.k8s.io/controller-tools/cmd/controller-gen $@
+
+$(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum
+	@hack/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint $@

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Fails if a generated file or a go.mod is not what the sources say it should
+# be, and shows the difference. It compares with the files as they are, so it
+# can be used before committing too.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+before=$(mktemp -d)
+trap 'rm -rf "$before"' EXIT
+for dir in api config; do
+	if [[ -d $dir ]]; then cp -R "$dir" "$before/$dir"; fi
+done
+
+make --no-print-directory generate manifests
+
+status=0
+for dir in api config; do
+	if [[ -d $dir ]] && ! diff -ruN "$before/$dir" "$dir"; then
+		echo "verify: $dir/ was out of date: run 'make generate manifests' and commit the result" >&2
+		status=1
+	fi
+done
+while read -r mod; do
+	module=$(dirname "$mod")
+	if ! (cd "$module" && go mod tidy -diff); then
+		echo "verify: $mod is not tidy: run 'go mod tidy' in $module and commit the result" >&2
+		status=1
+	fi
+done < <(git ls-files -- 'go.mod' '*/go.mod')
+if ((status == 0)); then echo "verify: generated files and go.mod files are up to date"; fi
+exit "$status"
