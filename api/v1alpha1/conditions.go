@@ -35,8 +35,6 @@ const (
 	ReasonBackingOff = "BackingOff"
 	// ReasonSuspended: spec.suspend is true.
 	ReasonSuspended = "Suspended"
-	// ReasonRequeued: the stage was given back without counting as an attempt.
-	ReasonRequeued = "Requeued"
 
 	// ReasonSucceeded: the stage or the scan succeeded.
 	ReasonSucceeded = "Succeeded"

@@ -166,6 +166,11 @@ type Assignment struct {
 	// +optional
 	ImageDetail ImageDetail `json:"imageDetail,omitempty"`
 
+	// maxAttempts is how often the stage may be tried in all.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MaxAttempts int32 `json:"maxAttempts,omitempty"`
+
 	// assignedAt is when the scheduler chose the worker.
 	// +optional
 	AssignedAt metav1.MicroTime `json:"assignedAt,omitzero"`
@@ -538,7 +543,12 @@ type Summary struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// ScanRequestStatus is where the scan stands.
+// ScanRequestStatus is where the scan stands. The API server itself keeps what is final: a finished scan stays
+// as it ended, and a stage that is done stays done.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.finishedAt) || (has(self.finishedAt) && self.finishedAt == oldSelf.finishedAt && self.phase == oldSelf.phase)",message="a finished scan is final"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.stages) || oldSelf.stages.all(o, !(o.state in ['Succeeded', 'Skipped']) || (has(self.stages) && self.stages.exists(s, s.name == o.name && s.state == o.state)))",message="a finished stage is never run again"
+// +kubebuilder:validation:XValidation:rule="!(has(self.finishedAt) && has(self.assignment))",message="a finished scan has no assignment"
 type ScanRequestStatus struct {
 	// conditions are Admitted, VisionCompleted, RuleCompleted, AnswerCompleted, RewardCompleted and Finished.
 	// +kubebuilder:validation:MaxItems=8
@@ -559,6 +569,11 @@ type ScanRequestStatus struct {
 	// finishedAt is when the scan reached its terminal state. The time to live counts from here.
 	// +optional
 	FinishedAt metav1.MicroTime `json:"finishedAt,omitzero"`
+
+	// waitedMillis is the time the scan spent waiting for a worker so far, all stages together.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	WaitedMillis int64 `json:"waitedMillis,omitempty"`
 
 	// assignment is the worker's order. Absent while the scan waits.
 	// +optional

@@ -1,0 +1,93 @@
+package pipeline
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// maxMessage is the longest message in a status, in bytes: an object must stay small.
+const maxMessage = 512
+
+// PhaseOf derives the phase from the rest of the status.
+func PhaseOf(s *v1alpha1.ScanRequestStatus) v1alpha1.ScanPhase {
+	switch {
+	case IsFinished(s) && meta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionRewardCompleted):
+		return v1alpha1.ScanSucceeded
+	case IsFinished(s):
+		return v1alpha1.ScanFailed
+	case s.Assignment != nil:
+		return v1alpha1.ScanRunning
+	default:
+		return v1alpha1.ScanQueued
+	}
+}
+
+// summaryOf derives what kubectl prints.
+func summaryOf(c Context, s *v1alpha1.ScanRequestStatus) v1alpha1.Summary {
+	sum := v1alpha1.Summary{Stage: string(NextStage(s))}
+	if s.Result != nil && s.Result.Classification != nil {
+		k := s.Result.Classification
+		sum.Category = strings.TrimSuffix(k.MajorCategory+"/"+k.MiddleCategory, "/")
+	}
+	for i := range s.Stages {
+		sum.Tokens += s.Stages[i].Tokens.Input + s.Stages[i].Tokens.Output
+	}
+	if len(s.Stages) > 0 {
+		sum.Wait = humanDuration(time.Duration(s.WaitedMillis) * time.Millisecond)
+	}
+	if IsFinished(s) {
+		sum.Duration = humanDuration(s.FinishedAt.Sub(s.AcceptedAt.Time))
+	}
+	switch finished, admitted := condition(s, v1alpha1.ConditionFinished), condition(s, v1alpha1.ConditionAdmitted); {
+	case finished != nil:
+		sum.Reason = finished.Reason
+	case admitted != nil:
+		sum.Reason = admitted.Reason
+	}
+	return sum
+}
+
+// humanDuration prints a duration for people: "35ms", "11.2s", "4m10s".
+func humanDuration(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0ms"
+	case d < time.Second:
+		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+	case d < time.Minute:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
+	default:
+		return d.Round(time.Second).String()
+	}
+}
+
+func condition(s *v1alpha1.ScanRequestStatus, kind string) *metav1.Condition {
+	return meta.FindStatusCondition(s.Conditions, kind)
+}
+
+func setCondition(c Context, s *v1alpha1.ScanRequestStatus, kind string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&s.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: clip(message),
+		ObservedGeneration: c.Generation, LastTransitionTime: metav1.NewTime(c.Now.Truncate(time.Second)),
+	})
+}
+
+// clip cuts a message to maxMessage bytes, at a character's boundary.
+func clip(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	const ellipsis = "…"
+	cut := maxMessage - len(ellipsis)
+	for cut > 0 && !utf8.RuneStart(message[cut]) {
+		cut--
+	}
+	return message[:cut] + ellipsis
+}

@@ -1,0 +1,255 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+var (
+	// ErrFenced is returned for an event of an assignment that is no longer current: its writer was presumed
+	// dead, or the scan has ended. The event must be dropped, not retried.
+	ErrFenced = errors.New("the assignment is no longer current")
+	// ErrStale is returned for an event that was decided on an older state of the scan, such as an assignment
+	// of a stage that is not the next one. The writer must look at the scan again.
+	ErrStale = errors.New("the scan has moved on")
+)
+
+// Context is what Fold needs to know besides the status.
+type Context struct {
+	// Spec is the scan's specification.
+	Spec v1alpha1.ScanRequestSpec
+	// CreatedAt is the object's creation time, in whole seconds.
+	CreatedAt time.Time
+	// Generation is the object's generation; it goes into the conditions.
+	Generation int64
+	// Now is the instant of the event.
+	Now time.Time
+	// Jitter returns a number in [0, 1) that spreads retries. It must not be nil where Completed may fail.
+	Jitter func() float64
+}
+
+// Deadline is the instant at which the scan is given up.
+func Deadline(spec v1alpha1.ScanRequestSpec, createdAt time.Time) time.Time {
+	return createdAt.Add(time.Duration(spec.DeadlineSeconds) * time.Second)
+}
+
+// Event is something that happened to a scan: Assigned, Completed, Released, Waiting, Rejected or Expired.
+type Event interface {
+	fold(c Context, s *v1alpha1.ScanRequestStatus) error
+}
+
+// Assigned gives the next stage to a worker.
+type Assigned struct {
+	Assignment v1alpha1.Assignment
+	// AcceptedAt is the scheduler's best knowledge of when the scan was stored. It is used once.
+	AcceptedAt time.Time
+}
+
+// Completed reports how the stages of an assignment ended, in the order they ran. The last may have failed.
+type Completed struct {
+	AssignmentID string
+	Outcomes     []Outcome
+}
+
+// Released gives an assignment back unfinished: its worker was lost or is draining.
+type Released struct {
+	AssignmentID string
+	// Class is FailureWorkerLost or FailureDrained.
+	Class v1alpha1.FailureClass
+	// Message says for people what happened.
+	Message string
+}
+
+// Waiting says why the scan is not assigned.
+type Waiting struct {
+	Reason, Message string
+}
+
+// Rejected ends a scan that can never be assigned.
+type Rejected struct {
+	Reason, Message string
+}
+
+// Expired ends a scan whose deadline has passed.
+type Expired struct{}
+
+// Fold folds an event into a status and says whether that changed the status. It is the only code that writes a
+// scan's status: scheduler, workers and controllers all use it. On error the status is left as it was.
+//
+// Errors: ErrFenced and ErrStale as described there; others are faults of the caller.
+func Fold(c Context, s *v1alpha1.ScanRequestStatus, ev Event) (bool, error) {
+	c.Now = c.Now.Truncate(time.Microsecond) // what the API keeps
+	next := s.DeepCopy()
+	if err := ev.fold(c, next); err != nil {
+		return false, err
+	}
+	next.Phase = PhaseOf(next)
+	next.Summary = summaryOf(c, next)
+	if apiequality.Semantic.DeepEqual(s, next) {
+		return false, nil
+	}
+	*s = *next
+	return true, nil
+}
+
+// NextStage is the stage to run next: the first that is neither succeeded nor skipped. It is empty when the scan
+// has finished.
+func NextStage(s *v1alpha1.ScanRequestStatus) v1alpha1.StageName {
+	if IsFinished(s) {
+		return ""
+	}
+	for _, name := range Stages {
+		if st := Stage(s, name); st == nil || !isDone(st.State) {
+			return name
+		}
+	}
+	return ""
+}
+
+// IsFinished says whether the scan is terminal.
+func IsFinished(s *v1alpha1.ScanRequestStatus) bool {
+	return !s.FinishedAt.IsZero()
+}
+
+// Stage returns the record of a stage, or nil if it has not begun. It points into the status.
+func Stage(s *v1alpha1.ScanRequestStatus, name v1alpha1.StageName) *v1alpha1.StageStatus {
+	for i := range s.Stages {
+		if s.Stages[i].Name == name {
+			return &s.Stages[i]
+		}
+	}
+	return nil
+}
+
+func isDone(state v1alpha1.StageState) bool {
+	return state == v1alpha1.StageSucceeded || state == v1alpha1.StageSkipped
+}
+
+func (e Assigned) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
+	switch next := NextStage(s); {
+	case IsFinished(s):
+		return fmt.Errorf("assign stage %s: the scan has finished: %w", e.Assignment.Stage, ErrStale)
+	case s.Assignment != nil:
+		return fmt.Errorf("assign stage %s: worker %s has the scan: %w", e.Assignment.Stage, s.Assignment.Worker, ErrStale)
+	case next != e.Assignment.Stage:
+		return fmt.Errorf("assign stage %s: the next stage is %s: %w", e.Assignment.Stage, next, ErrStale)
+	}
+	if s.AcceptedAt.IsZero() {
+		s.AcceptedAt = micro(acceptedAt(c.CreatedAt, e.AcceptedAt))
+	}
+	s.WaitedMillis += positiveMillis(c.Now.Sub(waitingSince(s)))
+
+	a := e.Assignment
+	a.AssignedAt = micro(c.Now)
+	s.Assignment = &a
+
+	st := beginStage(s, a.Stage)
+	st.State = v1alpha1.StageRunning
+	st.StartedAt = micro(c.Now)
+	st.FinishedAt = metav1.MicroTime{}
+	st.Worker, st.Budget, st.Model = a.Worker, a.Budget, a.Model
+	st.Tokens.Reserved += a.ReservedTokens
+	st.RateLimit = nil
+	st.Message = ""
+
+	message := "worker " + a.Worker + " runs stage " + string(a.Stage)
+	if a.Budget != "" {
+		message += fmt.Sprintf(" with %d tokens of budget %s", a.ReservedTokens, a.Budget)
+	}
+	setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionTrue, v1alpha1.ReasonAssigned, message)
+	return nil
+}
+
+func (e Completed) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
+	if s.Assignment == nil || s.Assignment.ID != e.AssignmentID {
+		return fmt.Errorf("complete assignment %s: %w", e.AssignmentID, ErrFenced)
+	}
+	if len(e.Outcomes) == 0 {
+		return fmt.Errorf("complete assignment %s: no outcome", e.AssignmentID)
+	}
+	a := *s.Assignment
+	s.WaitedMillis += positiveMillis(e.Outcomes[0].StartedAt.Sub(a.AssignedAt.Time))
+	s.Assignment = nil
+	for i, o := range e.Outcomes {
+		if next := NextStage(s); next != o.Stage {
+			return fmt.Errorf("complete assignment %s: outcome %d is of stage %q, want %q", e.AssignmentID, i, o.Stage, next)
+		}
+		recordOutcome(s, a, o)
+		if o.Failure != nil {
+			foldFailure(c, s, a, o)
+			return nil
+		}
+		foldSuccess(c, s, o)
+	}
+	if NextStage(s) == "" {
+		finish(c, s, v1alpha1.ReasonSucceeded, "the scan succeeded")
+	}
+	return nil
+}
+
+func (e Released) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
+	if s.Assignment == nil || s.Assignment.ID != e.AssignmentID {
+		return fmt.Errorf("release assignment %s: %w", e.AssignmentID, ErrFenced)
+	}
+	if CountsAsAttempt(e.Class) {
+		return fmt.Errorf("release assignment %s: class %s is an outcome, not a release", e.AssignmentID, e.Class)
+	}
+	a := *s.Assignment
+	s.Assignment = nil
+	o := Outcome{
+		Stage: a.Stage, StartedAt: a.AssignedAt.Time, FinishedAt: c.Now,
+		Failure: &Failure{Class: e.Class, Message: e.Message},
+	}
+	recordOutcome(s, a, o)
+	foldFailure(c, s, a, o)
+	return nil
+}
+
+func (e Waiting) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
+	if IsFinished(s) || s.Assignment != nil {
+		return fmt.Errorf("note reason %s for waiting: %w", e.Reason, ErrStale)
+	}
+	setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, e.Reason, e.Message)
+	return nil
+}
+
+func (e Rejected) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
+	if IsFinished(s) || s.Assignment != nil {
+		return fmt.Errorf("reject with %s: %w", e.Reason, ErrStale)
+	}
+	setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, e.Reason, e.Message)
+	finish(c, s, e.Reason, e.Message)
+	return nil
+}
+
+func (Expired) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
+	if IsFinished(s) {
+		return fmt.Errorf("expire: the scan has finished: %w", ErrStale)
+	}
+	message := fmt.Sprintf("not finished %d seconds after creation (spec.deadlineSeconds)", c.Spec.DeadlineSeconds)
+	stage := NextStage(s)
+	if a := s.Assignment; a != nil {
+		message += fmt.Sprintf("; worker %s was running stage %s", a.Worker, a.Stage)
+		s.Assignment = nil
+	} else {
+		message += fmt.Sprintf("; stage %s was waiting", stage)
+		if why := condition(s, v1alpha1.ConditionAdmitted); why != nil && why.Status == metav1.ConditionFalse {
+			message += ": " + why.Reason + ": " + why.Message
+		}
+	}
+	if st := Stage(s, stage); st != nil {
+		st.State = v1alpha1.StageFailed
+		st.FinishedAt = micro(c.Now)
+		st.Failure = &v1alpha1.StageFailure{Class: v1alpha1.FailureTimeout, At: micro(c.Now)}
+		st.Message = clip(message)
+	}
+	setCondition(c, s, stageCondition(stage), metav1.ConditionFalse, v1alpha1.ReasonDeadlineExceeded, message)
+	finish(c, s, v1alpha1.ReasonDeadlineExceeded, message)
+	return nil
+}

@@ -1,0 +1,216 @@
+package pipeline
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// Backoff bounds of the time between two attempts of a stage.
+const (
+	backoffBase = time.Second
+	backoffMax  = time.Minute
+)
+
+// Backoff is the time to wait after the nth failed attempt, n from 1: exponential from 1 s to 60 s with full
+// jitter, so that scans that failed together do not come back together. jitter is in [0, 1).
+func Backoff(n int32, jitter float64) time.Duration {
+	limit := backoffMax
+	if shift := max(n-1, 0); shift < 6 { // 2^6 s is beyond the maximum
+		limit = min(backoffBase<<shift, backoffMax)
+	}
+	return time.Duration(jitter * float64(limit))
+}
+
+// beginStage returns the record of a stage, added if it has not begun.
+func beginStage(s *v1alpha1.ScanRequestStatus, name v1alpha1.StageName) *v1alpha1.StageStatus {
+	if st := Stage(s, name); st != nil {
+		return st
+	}
+	s.Stages = append(s.Stages, v1alpha1.StageStatus{Name: name})
+	return &s.Stages[len(s.Stages)-1]
+}
+
+// recordOutcome notes what every outcome has, good or bad.
+func recordOutcome(s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment, o Outcome) {
+	st := beginStage(s, o.Stage)
+	st.StartedAt, st.FinishedAt = micro(o.StartedAt), micro(o.FinishedAt)
+	st.Worker = a.Worker
+	if o.Stage == a.Stage {
+		st.Budget, st.Model = a.Budget, a.Model
+	}
+	st.Tokens.Input += o.Usage.Input
+	st.Tokens.CachedInput += o.Usage.CachedInput
+	st.Tokens.Output += o.Usage.Output
+	st.RateLimit = o.RateLimit.DeepCopy()
+	st.Message = clip(o.Message)
+}
+
+func foldSuccess(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) {
+	st := Stage(s, o.Stage)
+	st.State = o.State
+	st.Failure = nil
+	if o.State == v1alpha1.StageSucceeded {
+		st.Attempts++
+	}
+	if s.Retry != nil && s.Retry.Stage == o.Stage {
+		s.Retry = nil
+	}
+	mergeResult(s, o)
+
+	reason := v1alpha1.ReasonSucceeded
+	if o.State == v1alpha1.StageSkipped {
+		reason = v1alpha1.ReasonSkipped
+	}
+	if o.Reason != "" {
+		reason = o.Reason
+	}
+	setCondition(c, s, stageCondition(o.Stage), metav1.ConditionTrue, reason, o.Message)
+}
+
+// foldFailure decides what follows a failed try: the end of the scan, another attempt after a backoff, or
+// another try that does not count.
+func foldFailure(c Context, s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment, o Outcome) {
+	st, f := Stage(s, o.Stage), o.Failure
+	st.Failure = &v1alpha1.StageFailure{
+		Class: f.Class, Code: f.Code, RetryAfterMillis: f.RetryAfter.Milliseconds(), At: micro(o.FinishedAt),
+	}
+	st.Message = clip(f.Message)
+
+	fail := func(reason, message string) {
+		st.State = v1alpha1.StageFailed
+		setCondition(c, s, stageCondition(o.Stage), metav1.ConditionFalse, reason, message)
+		finish(c, s, reason, "stage "+string(o.Stage)+": "+message)
+	}
+	if !CountsAsAttempt(f.Class) {
+		st.State = v1alpha1.StageWaiting
+		setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, waitingReason(f.Class), f.Message)
+		return
+	}
+	st.Attempts++
+	switch {
+	case IsTerminal(f.Class):
+		fail(terminalReason(f.Class), f.Message)
+	case !c.Now.Before(Deadline(c.Spec, c.CreatedAt)):
+		fail(v1alpha1.ReasonDeadlineExceeded, fmt.Sprintf(
+			"not finished %d seconds after creation (spec.deadlineSeconds); last failure: %s", c.Spec.DeadlineSeconds, f.Message))
+	case st.Attempts >= a.MaxAttempts:
+		fail(v1alpha1.ReasonRetriesExhausted, fmt.Sprintf("attempt %d of %d failed: %s", st.Attempts, a.MaxAttempts, f.Message))
+	default:
+		st.State = v1alpha1.StageWaiting
+		wait := max(Backoff(st.Attempts, c.Jitter()), f.RetryAfter)
+		s.Retry = &v1alpha1.RetryStatus{Stage: o.Stage, Count: st.Attempts, After: micro(c.Now.Add(wait))}
+		message := fmt.Sprintf("attempt %d of %d failed: %s", st.Attempts, a.MaxAttempts, f.Message)
+		setCondition(c, s, stageCondition(o.Stage), metav1.ConditionFalse, v1alpha1.ReasonRetrying, message)
+		setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonBackingOff, message)
+	}
+}
+
+// waitingReason is why a scan waits after a try that did not count.
+func waitingReason(class v1alpha1.FailureClass) string {
+	switch class {
+	case v1alpha1.FailureRateLimited:
+		return v1alpha1.ReasonWaitingForTokens
+	case v1alpha1.FailureQuotaExhausted:
+		return v1alpha1.ReasonWaitingForQuota
+	case v1alpha1.FailureUnauthorized:
+		return v1alpha1.ReasonWaitingForBudget
+	default:
+		return v1alpha1.ReasonWaitingForWorker
+	}
+}
+
+// terminalReason is why a scan failed, for the classes IsTerminal names.
+func terminalReason(class v1alpha1.FailureClass) string {
+	switch class {
+	case v1alpha1.FailureRefused:
+		return v1alpha1.ReasonContentRefused
+	case v1alpha1.FailureRequestTooLarge:
+		return v1alpha1.ReasonRequestTooLarge
+	case v1alpha1.FailureNotClassifiable:
+		return v1alpha1.ReasonNotClassifiable
+	default:
+		return v1alpha1.ReasonInvalidRequest
+	}
+}
+
+// stageCondition is the condition type of a stage.
+func stageCondition(stage v1alpha1.StageName) string {
+	switch stage {
+	case v1alpha1.StageVision:
+		return v1alpha1.ConditionVisionCompleted
+	case v1alpha1.StageRule:
+		return v1alpha1.ConditionRuleCompleted
+	case v1alpha1.StageAnswer:
+		return v1alpha1.ConditionAnswerCompleted
+	default:
+		return v1alpha1.ConditionRewardCompleted
+	}
+}
+
+// mergeResult adds what one stage found to the result.
+func mergeResult(s *v1alpha1.ScanRequestStatus, o Outcome) {
+	found := o.Result.DeepCopy()
+	if s.Result == nil {
+		s.Result = &v1alpha1.ScanResult{}
+	}
+	switch o.Stage {
+	case v1alpha1.StageVision:
+		s.Result.Classification, s.Result.SituationTags = found.Classification, found.SituationTags
+	case v1alpha1.StageRule:
+		s.Result.DisposalRules = found.DisposalRules
+	case v1alpha1.StageAnswer:
+		s.Result.Answer = found.Answer
+	case v1alpha1.StageReward:
+		s.Result.Reward = found.Reward
+	}
+}
+
+// finish makes the scan terminal.
+func finish(c Context, s *v1alpha1.ScanRequestStatus, reason, message string) {
+	if s.AcceptedAt.IsZero() {
+		s.AcceptedAt = micro(c.CreatedAt)
+	}
+	s.FinishedAt = micro(c.Now)
+	s.Assignment, s.Retry = nil, nil
+	setCondition(c, s, v1alpha1.ConditionFinished, metav1.ConditionTrue, reason, message)
+}
+
+// acceptedAt is the best estimate of when the object was stored. Its creation time has whole seconds only; the
+// scheduler sees it a little later, so that the earlier of the two bounds is nearest to the truth.
+func acceptedAt(createdAt, seenAt time.Time) time.Time {
+	latest := createdAt.Add(time.Second - time.Microsecond)
+	switch {
+	case seenAt.Before(createdAt):
+		return createdAt
+	case seenAt.After(latest):
+		return latest
+	default:
+		return seenAt
+	}
+}
+
+// waitingSince is when the scan began to wait for its next worker: when its last try ended, or when it was
+// accepted.
+func waitingSince(s *v1alpha1.ScanRequestStatus) time.Time {
+	since := s.AcceptedAt.Time
+	for i := range s.Stages {
+		if end := s.Stages[i].FinishedAt.Time; end.After(since) {
+			since = end
+		}
+	}
+	return since
+}
+
+func positiveMillis(d time.Duration) int64 { return max(d.Milliseconds(), 0) }
+
+// micro is t with the precision that the API keeps.
+func micro(t time.Time) metav1.MicroTime {
+	if t.IsZero() {
+		return metav1.MicroTime{}
+	}
+	return metav1.NewMicroTime(t.Truncate(time.Microsecond))
+}
