@@ -1,0 +1,9 @@
+package process
+
+import "syscall"
+
+// attributes puts the child into its own process group and has the kernel end
+// it when its owner dies without a chance to clean up.
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
