@@ -1,0 +1,104 @@
+// Command openai-sim runs the simulated LLM provider: the endpoints, limits,
+// errors and latency of the real one, with faults on demand. See
+// "curl http://127.0.0.1:9090/sim" for its controls.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/eco2-team/scan-operator/internal/openaisim"
+)
+
+const (
+	// shutdownGrace is how long calls in flight may take to end after a
+	// signal; hanging ones are cut off then.
+	shutdownGrace     = 10 * time.Second
+	readHeaderTimeout = 10 * time.Second
+	// maxStreams is how many calls one HTTP/2 connection carries at a time.
+	maxStreams = 1000
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	o, err := parseOptions(os.Args[1:], os.Getenv, os.Stderr)
+	if err == nil {
+		err = run(ctx, o, logger)
+	}
+	switch {
+	case errors.Is(err, errHelp):
+	case err != nil:
+		logger.Error("openai-sim failed", "error", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends, then lets calls in flight finish.
+func run(ctx context.Context, o *options, logger *slog.Logger) error {
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", o.bindAddress)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w (choose another address with --bind-address)", o.bindAddress, err)
+	}
+	return serve(ctx, listener, o, logger)
+}
+
+// serve serves on a listener until ctx ends.
+func serve(ctx context.Context, listener net.Listener, o *options, logger *slog.Logger) error {
+	// Calls in flight outlive the signal, not the grace period.
+	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutOff()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler:           openaisim.New(openaisim.Options{Config: o.config, Logger: logger}).Handler(),
+		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ReadHeaderTimeout: readHeaderTimeout,
+		BaseContext:       func(net.Listener) context.Context { return calls },
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	logger.Info("serving", "address", listener.Addr().String(), "tls", o.tlsCert != "", "speed", o.config.Speed,
+		"tokensPerMinute", o.config.TokensPerMinute, "requestsPerMinute", o.config.RequestsPerMinute)
+
+	served := make(chan error, 1)
+	go func() {
+		if o.tlsCert != "" {
+			served <- server.ServeTLS(listener, o.tlsCert, o.tlsKey)
+			return
+		}
+		served <- server.Serve(listener)
+	}()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	logger.Info("shutting down", "grace", shutdownGrace)
+	grace, done := context.WithTimeout(calls, shutdownGrace)
+	defer done()
+	err := server.Shutdown(grace)
+	cutOff()
+	if errors.Is(err, context.DeadlineExceeded) {
+		logger.Info("cutting off the calls that are left")
+		err = server.Close()
+	}
+	<-served
+	if err != nil {
+		return fmt.Errorf("shutting down: %w", err)
+	}
+	return nil
+}
