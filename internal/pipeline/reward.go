@@ -11,7 +11,7 @@ import (
 // maxMatchReason is the bound of v1alpha1.Reward.
 const maxMatchReason = 256
 
-// matchReward matches a character of the catalogue. There is one for recyclables with a rule, when the photo
+// matchReward matches a character of the catalog. There is one for recyclables with a rule, when the photo
 // shows the thing to be ready for disposal.
 func matchReward(pack *knowledge.Pack, scan Scan) Outcome {
 	class, answer := scan.Result.Classification, scan.Result.Answer
@@ -27,7 +27,7 @@ func matchReward(pack *knowledge.Pack, scan Scan) Outcome {
 	}
 	character := bestCharacter(pack.Characters, class)
 	if character == nil {
-		return skipped("no character of the catalogue matches")
+		return skipped("no character of the catalog matches")
 	}
 	item := class.MinorCategory
 	if item == "" {
@@ -44,7 +44,7 @@ func matchReward(pack *knowledge.Pack, scan Scan) Outcome {
 }
 
 // bestCharacter is the character with the longest keyword in the thing's name, for the longer word says more;
-// without one, the first that stands for the kind of waste. Equals are decided by the catalogue's order.
+// without one, the first that stands for the kind of waste. Equals are decided by the catalog's order.
 func bestCharacter(characters []knowledge.Character, class *v1alpha1.Classification) *knowledge.Character {
 	var best *knowledge.Character
 	bestScore := 0

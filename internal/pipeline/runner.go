@@ -42,7 +42,7 @@ func NewRunner(pack *knowledge.Pack, completer Completer, clk clock.PassiveClock
 //
 // The outcomes come in the order the stages ran; there is at least one. Run does not give up by itself: ctx
 // carries the assignment's deadline. When ctx ends, the running stage fails with the class that the caller chose
-// by cancelling with a *Failure as the cause (context.WithCancelCause); without one, a passed deadline is a
+// by canceling with a *Failure as the cause (context.WithCancelCause); without one, a passed deadline is a
 // FailureTimeout and any other end a FailureDrained.
 func (r *Runner) Run(ctx context.Context, scan Scan, stages []v1alpha1.StageName) []Outcome {
 	var outcomes []Outcome

@@ -42,7 +42,7 @@ type visionAnswer struct {
 	SituationTags []string `json:"situation_tags"`
 }
 
-// parseVision reads and validates the vision stage's answer. A provider that honours strict schemas can send
+// parseVision reads and validates the vision stage's answer. A provider that honors strict schemas can send
 // nothing else than the taxonomy; others can, and any model can say that it is none of the classes.
 func parseVision(pack *knowledge.Pack, text string) (*v1alpha1.Classification, []string, *Failure) {
 	var answer visionAnswer
@@ -69,7 +69,7 @@ func parseVision(pack *knowledge.Pack, text string) (*v1alpha1.Classification, [
 		return nil, nil, &Failure{
 			Class: v1alpha1.FailureNotClassifiable,
 			Message: fmt.Sprintf("the model's class %q is outside the taxonomy of the knowledge pack; "+
-				"use a model that honours strict JSON schemas, or add the class to taxonomy.yaml", clean(categoryOf(class), maxMinorCategory)),
+				"use a model that honors strict JSON schemas, or add the class to taxonomy.yaml", clean(categoryOf(class), maxMinorCategory)),
 		}
 	}
 	var tags []string
@@ -93,6 +93,6 @@ func decodeAnswer(text string, into any) *Failure {
 func invalidOutput(format string, args ...any) *Failure {
 	return &Failure{
 		Class:   v1alpha1.FailureInvalidOutput,
-		Message: fmt.Sprintf(format, args...) + "; if this is frequent, use a model that honours strict JSON schemas",
+		Message: fmt.Sprintf(format, args...) + "; if this is frequent, use a model that honors strict JSON schemas",
 	}
 }

@@ -1,5 +1,5 @@
 // Package knowledge holds what the pipeline knows about waste: the taxonomy, the disposal rules, the reward
-// catalogue, the prompts and the fixed texts. All of it comes from a knowledge pack, a folder of YAML and text
+// catalog, the prompts and the fixed texts. All of it comes from a knowledge pack, a folder of YAML and text
 // files that is validated as a whole when it is loaded; README.md describes the format.
 package knowledge
 
@@ -19,7 +19,7 @@ type Pack struct {
 	SituationTags []string
 	// Rules are the disposal rules, in the pack's order.
 	Rules []Rule
-	// Characters is the reward catalogue, in the pack's order, which breaks ties.
+	// Characters is the reward catalog, in the pack's order, which breaks ties.
 	Characters []Character
 	// VisionPrompt and AnswerPrompt are the instructions of the two language model stages.
 	VisionPrompt, AnswerPrompt string
@@ -74,7 +74,7 @@ type Rule struct {
 	Exclusions []string
 }
 
-// Character is a collectible character of the reward catalogue. It matches a thing by the kind of waste or by a
+// Character is a collectible character of the reward catalog. It matches a thing by the kind of waste or by a
 // keyword in the thing's name.
 type Character struct {
 	// Name, Type and Dialog are what the user sees.
@@ -103,7 +103,7 @@ func (p *Pack) Categories() []Category {
 			list = append(list, Category{ID: major.ID, Name: major.Name, DisplayName: major.DisplayName, Instructions: major.Instructions})
 		}
 		for _, middle := range major.Middles {
-			list = append(list, Category{ID: middle.ID, Name: middle.Name, DisplayName: middle.DisplayName, Instructions: middle.Instructions})
+			list = append(list, Category(middle))
 		}
 	}
 	return list
