@@ -13,7 +13,8 @@
 //     2401.00588): a user is charged when its item is taken, and a user that
 //     becomes active starts no lower than the least served active one, so that
 //     nobody saves up service by staying away;
-//  4. arrival, then key.
+//  4. arrival, then key. Of users served equally, the one whose first item
+//     arrived first goes first.
 //
 // The queue is work-conserving: Pick offers ready items until the caller has
 // nothing left to give. Priorities are strict: a lasting flood of a higher

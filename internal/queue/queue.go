@@ -1,9 +1,18 @@
 package queue
 
-import "time"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
 
 // Queue is the fair queue. Create it with New. It is not safe for concurrent
 // use: its owner's lock guards it.
+//
+// Where nothing else is said, an operation costs O(log n + f log n) for n queued
+// items and f combinations of lane and priority in which the user has ready
+// items.
 type Queue struct {
 	weight    func(user string) int64
 	domainOf  func(Lane) string
@@ -11,34 +20,115 @@ type Queue struct {
 	maxPass   int64
 	lookAhead int
 	maxIdle   int
+	// straddle is how many users' partial backlogs a Position looks into.
+	straddle int
 
 	index map[string]*entry
-}
+	lanes map[Lane]*lane
+	// delayed holds the items that back off, the next one due on top.
+	delayed heap[entry]
 
-type entry struct {
-	item    Item
-	arrival int64
+	domains map[string]*domain
+	// busy holds the domains with lanes, resting those without, the longest rest
+	// on top.
+	busy    []*domain
+	resting heap[domain]
+	rests   uint64
+	// settled holds the domains that came to rest since the last Pick.
+	settled []*domain
+	// offering holds the domains that have something to offer in this Pick.
+	offering heap[domain]
+
+	// lastCharged is the account that a user was charged in last.
+	lastCharged map[string]*account
+	idleUsers   int
+
+	seed uint64
 }
 
 // New returns an empty queue.
 func New(opts ...Option) *Queue {
-	q := &Queue{index: map[string]*entry{}}
+	q := &Queue{
+		domainOf:    func(l Lane) string { return l.Namespace + "/" + l.Model },
+		maxSkip:     int64(DefaultMaxSkip),
+		maxPass:     DefaultMaxPass,
+		lookAhead:   DefaultLookAhead,
+		maxIdle:     DefaultIdleUsers,
+		straddle:    maxStraddle,
+		index:       map[string]*entry{},
+		lanes:       map[Lane]*lane{},
+		delayed:     heap[entry]{less: dueBefore, place: func(e *entry) *int { return &e.due }},
+		domains:     map[string]*domain{},
+		lastCharged: map[string]*account{},
+	}
+	place := func(d *domain) *int { return &d.index }
+	q.resting = heap[domain]{less: func(a, b *domain) bool { return a.restedAt < b.restedAt }, place: place}
+	q.offering = heap[domain]{less: offeredBefore, place: func(d *domain) *int { return &d.turn }}
 	for _, opt := range opts {
 		opt(q)
 	}
 	return q
 }
 
-// Upsert adds the item or replaces the one with the same key.
-func (q *Queue) Upsert(item Item, _ time.Time) {
-	q.index[item.Key] = &entry{item: item, arrival: instant(item.Arrival)}
+// Upsert adds the item or replaces the one with the same key. An item that stays
+// ready keeps its claim from having been skipped, and an update does not make
+// its user newly active.
+func (q *Queue) Upsert(item Item, now time.Time) {
+	at := instant(now)
+	q.promote(at)
+	item.Tokens = max(clampTokens(item.Tokens), 0)
+	state := stateOf(&item, at)
+	e, known := q.index[item.Key]
+	if !known {
+		e = &entry{item: item, arrival: instant(item.Arrival), state: state}
+		e.node.height = q.random()
+		q.index[item.Key] = e
+		q.place(e)
+		return
+	}
+	if e.state == state && samePlace(&e.item, &item) {
+		e.item = item
+		return
+	}
+	q.replace(e, item, state)
 }
 
-// Remove deletes the item with the key and reports whether there was one.
+// samePlace says that an item can replace another where it is.
+func samePlace(a, b *Item) bool {
+	return a.Lane == b.Lane && a.StageIndex == b.StageIndex && a.Priority == b.Priority && a.User == b.User &&
+		a.Tokens == b.Tokens && instant(a.Arrival) == instant(b.Arrival) && instant(a.NotBefore) == instant(b.NotBefore)
+}
+
+// replace moves an entry to where the new item belongs.
+func (q *Queue) replace(e *entry, item Item, state State) {
+	was := e.lane
+	var held *account
+	if e.state == Ready {
+		held = e.flow.account
+		q.hold(held)
+	}
+	q.displace(e)
+	if state != Ready || e.item.Lane != item.Lane {
+		e.skipped = false
+	}
+	e.item, e.arrival, e.state = item, instant(item.Arrival), state
+	q.place(e)
+	if held != nil {
+		q.unhold(held)
+	}
+	q.release(was)
+}
+
+// Remove deletes the item with the key, without a charge, and reports whether
+// there was one.
 func (q *Queue) Remove(key string) bool {
-	_, ok := q.index[key]
-	delete(q.index, key)
-	return ok
+	e, ok := q.index[key]
+	if !ok {
+		return false
+	}
+	q.discard(e)
+	q.release(e.lane)
+	return true
 }
 
 // Get returns the item with the key.
@@ -53,29 +143,76 @@ func (q *Queue) Get(key string) (Item, bool) {
 // Len returns the number of items in all states.
 func (q *Queue) Len() int { return len(q.index) }
 
-// LenLane counts the items of a lane by state.
-func (q *Queue) LenLane(Lane) Counts { return Counts{} }
+// LenLane counts the items of a lane by state, as of the last Upsert or Pick.
+func (q *Queue) LenLane(key Lane) Counts {
+	l, ok := q.lanes[key]
+	if !ok {
+		return Counts{}
+	}
+	return l.counts()
+}
 
-// Pick offers ready items in order until try says Stop or none is left to offer.
-func (q *Queue) Pick(_ time.Time, _ func(Item) Decision) {}
+func (l *lane) counts() Counts {
+	ready := l.backlog(Ready)
+	return Counts{
+		Ready:       ready.items,
+		BackingOff:  l.backlog(BackingOff).items,
+		Suspended:   l.backlog(Suspended).items,
+		ReadyTokens: ready.tokens,
+	}
+}
 
-// Refund takes back the charge for an item that was taken and came back unsent.
-func (q *Queue) Refund(_ string, _ int64) {}
+// Ready counts the ready items of a stage in a namespace over all models, as of
+// the last Upsert or Pick: O(lanes).
+func (q *Queue) Ready(namespace, stage string) int {
+	var n int
+	for key, l := range q.lanes {
+		if key.Namespace == namespace && key.Stage == stage {
+			n += l.backlog(Ready).items
+		}
+	}
+	return n
+}
 
-// RefundIn is Refund in the domain of the lane.
-func (q *Queue) RefundIn(_ Lane, _ string, _ int64) {}
+// Oldest returns the backlog by stage and state, in this order: O(lanes).
+func (q *Queue) Oldest(now time.Time) []Age {
+	type group struct {
+		stage string
+		state State
+	}
+	sums := map[group]backlog{}
+	for key, l := range q.lanes {
+		for s := range State(stateCount) {
+			if b := l.backlog(s); b.items > 0 {
+				sum, ok := sums[group{key.Stage, s}]
+				if !ok {
+					sum = noBacklog
+				}
+				sum.add(b)
+				sums[group{key.Stage, s}] = sum
+			}
+		}
+	}
+	groups := slices.SortedFunc(maps.Keys(sums), func(a, b group) int {
+		return cmp.Or(cmp.Compare(a.stage, b.stage), cmp.Compare(a.state, b.state))
+	})
+	ages := make([]Age, 0, len(groups))
+	at := instant(now)
+	for _, g := range groups {
+		sum := sums[g]
+		ages = append(ages, Age{Stage: g.stage, State: g.state, Items: sum.items, Oldest: time.Duration(max(at-sum.oldest, 0))})
+	}
+	return ages
+}
 
-// Adjust adds the difference between actual usage and the estimate.
-func (q *Queue) Adjust(_ string, _ int64) {}
-
-// AdjustIn is Adjust in the domain of the lane.
-func (q *Queue) AdjustIn(_ Lane, _ string, _ int64) {}
-
-// NextDue returns when the next item that backs off becomes ready.
-func (q *Queue) NextDue() (time.Time, bool) { return time.Time{}, false }
-
-// Position returns the place of the item with the key.
-func (q *Queue) Position(string) (Position, bool) { return Position{}, false }
-
-// Oldest returns the oldest age by stage and state, sorted.
-func (q *Queue) Oldest(time.Time) []Age { return nil }
+// random returns the next number of a xorshift sequence. It shapes trees and
+// nothing else, so it need not be unpredictable and is the same on every run.
+func (q *Queue) random() uint32 {
+	if q.seed == 0 {
+		q.seed = 0x9e3779b97f4a7c15
+	}
+	q.seed ^= q.seed << 13
+	q.seed ^= q.seed >> 7
+	q.seed ^= q.seed << 17
+	return uint32(q.seed >> 32)
+}

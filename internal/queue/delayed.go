@@ -1,0 +1,42 @@
+package queue
+
+import "time"
+
+func dueBefore(a, b *entry) bool {
+	x, y := instant(a.item.NotBefore), instant(b.item.NotBefore)
+	if x != y {
+		return x < y
+	}
+	return compareArrival(a, b) < 0
+}
+
+// stateOf says what an item is at an instant.
+func stateOf(item *Item, now int64) State {
+	switch {
+	case item.Suspended:
+		return Suspended
+	case !item.NotBefore.IsZero() && instant(item.NotBefore) > now:
+		return BackingOff
+	default:
+		return Ready
+	}
+}
+
+// promote readies the items whose time has come.
+func (q *Queue) promote(now int64) {
+	for e := q.delayed.top(); e != nil && instant(e.item.NotBefore) <= now; e = q.delayed.top() {
+		q.displace(e)
+		e.state = Ready
+		q.place(e)
+	}
+}
+
+// NextDue returns when the next item that backs off becomes ready. It may lie in
+// the past: Upsert and Pick take notice of the time, nothing else does.
+func (q *Queue) NextDue() (time.Time, bool) {
+	e := q.delayed.top()
+	if e == nil {
+		return time.Time{}, false
+	}
+	return e.item.NotBefore, true
+}

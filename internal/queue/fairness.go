@@ -1,0 +1,356 @@
+package queue
+
+import "slices"
+
+// The bound on unfairness.
+//
+// Let users u and v always have ready items in one band of one lane, and nothing
+// else. Let L be the largest cost of an item, P the bound on tokens of WithAging
+// and F the most by which one user's calls in flight can be over- or
+// underestimated together. Write c for a counter and r for what it will be once
+// the calls in flight are adjusted, so |c - r| <= F.
+//
+// Without skips only the user with the least counter is taken, so u is taken
+// only while c(u) <= c(v). With skips an item of u is taken only while u leads
+// the first flow of the band, hence v, by at most P. Either way at that moment
+//
+//	r(u) <= c(u) + F <= c(v) + P + F <= r(v) + P + 2F,
+//
+// and the take adds at most L to r(u). Nothing else changes r(u) - r(v), so by
+// induction and symmetry
+//
+//	|r(u) - r(v)| <= L + P + 2F
+//
+// from the moment on when it first holds, which is at once for users that became
+// active at the same level. What a user is served in an interval is the growth
+// of its r, so over any interval the two differ by at most 2(L + P + 2F): the
+// 2U of the paper, whose U is our L, with the price of passing and of estimates
+// made explicit. Estimates that are never too low, as reservations are, make it
+// L + P + F. With weights all of this is in tokens per weight, up to one unit of
+// 1/4096 token per item for rounding.
+
+// costScale is the number of counter units in a token at weight 1, so that
+// dividing by a weight loses little. Counters last for 2^51 tokens.
+const costScale = 1 << 12
+
+// cost is what an amount of tokens adds to the user's counter.
+func (q *Queue) cost(user string, tokens int64) int64 {
+	cost := tokens * costScale
+	if q.weight != nil {
+		cost /= max(q.weight(user), 1)
+	}
+	return cost
+}
+
+// account is the counter of one user in one domain.
+type account struct {
+	domain  *domain
+	user    string
+	counter int64
+	// credit is what was refunded since the user was last active: it did not stay
+	// away, its items were on their way.
+	credit int64
+	// holds is the number of ready items, and of operations that keep the user
+	// active while they move one.
+	holds int
+	// flows has one element for each lane and band with ready items of the user.
+	flows []*flow
+	// index is the place among the active or among the idle users of the domain.
+	index int
+}
+
+// level is what decides whether an idle account still matters.
+func (a *account) level() int64 { return a.counter + a.credit }
+
+func (a *account) flow(l *lane, b band) *flow {
+	for _, f := range a.flows {
+		if f.lane == l && f.band == b {
+			return f
+		}
+	}
+	return nil
+}
+
+func (a *account) drop(f *flow) {
+	i, last := slices.Index(a.flows, f), len(a.flows)-1
+	a.flows[i], a.flows[last] = a.flows[last], nil
+	a.flows = a.flows[:last]
+}
+
+// domain is a group of lanes that draw on the same budgets.
+type domain struct {
+	name     string
+	lanes    []*lane
+	accounts map[string]*account
+	// active holds the users with ready items, the least counter on top.
+	active heap[account]
+	// idle holds the others, the least level on top.
+	idle heap[account]
+	// lastLeft is the counter of the user that was the last to become idle.
+	lastLeft int64
+	// served is the sum of tokens taken.
+	served int64
+	// index is the place among the busy or among the resting domains.
+	index int
+	// restedAt numbers the domains in the order in which they came to rest.
+	restedAt uint64
+	// turn is the place among the domains that have something to offer.
+	turn int
+
+	offers
+}
+
+// floor is where a newly active user starts: at the least served active user or,
+// if there is none, at the one that was active last.
+func (d *domain) floor() int64 {
+	if a := d.active.top(); a != nil {
+		return a.counter
+	}
+	return d.lastLeft
+}
+
+// entryLevel is the counter that the user has, or would have if it became active
+// now.
+func (d *domain) entryLevel(user string) int64 {
+	a := d.accounts[user]
+	switch {
+	case a == nil:
+		return d.floor()
+	case a.holds > 0:
+		return a.counter
+	default:
+		return max(a.counter, d.floor()-a.credit)
+	}
+}
+
+// domain returns the domain with the name and creates it if needed. A new one
+// rests, as one without lanes does.
+func (q *Queue) domain(name string) *domain {
+	if d, ok := q.domains[name]; ok {
+		return d
+	}
+	place := func(a *account) *int { return &a.index }
+	d := &domain{
+		name:     name,
+		accounts: map[string]*account{},
+		active:   heap[account]{less: func(a, b *account) bool { return a.counter < b.counter }, place: place},
+		idle:     heap[account]{less: func(a, b *account) bool { return a.level() < b.level() }, place: place},
+	}
+	q.domains[name] = d
+	q.settle(d)
+	return d
+}
+
+// settle adds a domain to the resting ones.
+func (q *Queue) settle(d *domain) {
+	q.rests++
+	d.restedAt = q.rests
+	q.resting.push(d)
+	q.settled = append(q.settled, d)
+}
+
+// rouse moves a domain that gets its first lane to the busy ones.
+func (d *domain) rouse(q *Queue) {
+	q.resting.remove(d)
+	d.index = len(q.busy)
+	q.busy = append(q.busy, d)
+}
+
+// rest moves a domain that lost its last lane to the resting ones.
+func (d *domain) rest(q *Queue) {
+	last := len(q.busy) - 1
+	q.busy[d.index] = q.busy[last]
+	q.busy[d.index].index = d.index
+	q.busy[last] = nil
+	q.busy = q.busy[:last]
+	q.settle(d)
+	q.retire(d)
+}
+
+// account returns the user's account in the domain and creates it if needed. A
+// new one is idle.
+func (d *domain) account(q *Queue, user string) *account {
+	if a, ok := d.accounts[user]; ok {
+		return a
+	}
+	a := &account{domain: d, user: user}
+	d.accounts[user] = a
+	d.idle.push(a)
+	q.idleUsers++
+	return a
+}
+
+// hold makes a user active or keeps it so.
+func (q *Queue) hold(a *account) {
+	a.holds++
+	if a.holds > 1 {
+		return
+	}
+	d := a.domain
+	d.idle.remove(a)
+	q.idleUsers--
+	a.counter = max(a.counter, d.floor()-a.credit)
+	a.credit = 0
+	d.active.push(a)
+}
+
+// unhold undoes one hold.
+func (q *Queue) unhold(a *account) {
+	a.holds--
+	if a.holds > 0 {
+		return
+	}
+	d := a.domain
+	d.active.remove(a)
+	if d.active.len() == 0 {
+		d.lastLeft = a.counter
+	}
+	d.idle.push(a)
+	q.idleUsers++
+	q.limitIdle(d)
+}
+
+// add changes a user's counter and moves its flows to their new places: O(f log
+// n) for f lanes and bands with ready items of the user, of which there are few.
+func (a *account) add(cost int64) {
+	for _, f := range a.flows {
+		f.lane.flows.remove(f)
+	}
+	a.counter = max(a.counter+cost, 0)
+	for _, f := range a.flows {
+		f.lane.flows.insert(f)
+		f.lane.stale = true
+	}
+	if a.holds > 0 {
+		a.domain.active.fix(a)
+	} else {
+		a.domain.idle.fix(a)
+	}
+}
+
+// charge books a taken item.
+func (q *Queue) charge(a *account, e *entry) {
+	a.domain.served += e.item.Tokens
+	a.add(e.cost)
+	q.lastCharged[a.user] = a
+}
+
+// Refund gives back to the user what was charged for an item that was taken and
+// came back unsent. It does so in the domain that charged the user last, which
+// is the right one for users of one domain; RefundIn is exact for all.
+//
+// An item that comes back before the next Pick, with an Upsert before or after
+// the Refund, finds its old place.
+func (q *Queue) Refund(user string, tokens int64) {
+	if a := q.lastCharged[user]; a != nil {
+		q.refund(a, tokens)
+	}
+}
+
+// RefundIn is Refund in the domain of the lane.
+func (q *Queue) RefundIn(lane Lane, user string, tokens int64) {
+	if d := q.domains[q.domainOf(lane)]; d != nil && d.accounts[user] != nil {
+		q.refund(d.accounts[user], tokens)
+	}
+}
+
+// refund needs no account that was forgotten: that user starts at the floor, to
+// which a refund would lead it at most.
+func (q *Queue) refund(a *account, tokens int64) {
+	cost := q.cost(a.user, max(clampTokens(tokens), 0))
+	if a.holds == 0 {
+		a.credit += cost
+	}
+	a.add(-cost)
+}
+
+// Adjust charges the user for the difference between actual usage and the
+// estimate; a negative one is given back. Like Refund it acts in the domain that
+// charged the user last; AdjustIn is exact for users of several domains.
+func (q *Queue) Adjust(user string, delta int64) {
+	if a := q.lastCharged[user]; a != nil {
+		a.add(q.cost(user, clampTokens(delta)))
+	}
+}
+
+// AdjustIn is Adjust in the domain of the lane. A user whose counter was
+// forgotten meanwhile is charged from the floor, so that nobody escapes a charge
+// by leaving while its calls run.
+func (q *Queue) AdjustIn(lane Lane, user string, delta int64) {
+	cost := q.cost(user, clampTokens(delta))
+	name := q.domainOf(lane)
+	if d := q.domains[name]; d != nil && d.accounts[user] != nil {
+		d.accounts[user].add(cost)
+		return
+	}
+	if cost <= 0 {
+		return
+	}
+	d := q.domain(name)
+	a := d.account(q, user)
+	a.add(d.floor() + cost)
+	q.limitIdle(d)
+	q.retire(d)
+}
+
+// collect forgets the idle users whose counters make no difference any more:
+// they would be lifted to the floor when they come back. The floor falls only by
+// refunds and downward adjustments, so a forgotten user gains at most what was
+// given back to others. A Pick begins with it, so that a Refund before the next
+// Pick finds the account.
+func (q *Queue) collect() {
+	for _, d := range q.busy {
+		q.collectIn(d)
+	}
+	for i, d := range q.settled {
+		q.settled[i] = nil
+		if q.domains[d.name] == d && len(d.lanes) == 0 {
+			q.collectIn(d)
+			q.retire(d)
+		}
+	}
+	q.settled = q.settled[:0]
+}
+
+func (q *Queue) collectIn(d *domain) {
+	for a := d.idle.top(); a != nil && a.level() <= d.floor(); a = d.idle.top() {
+		q.forget(a)
+	}
+}
+
+// limitIdle keeps the number of idle users within its limit. Domains without
+// items go first, the one that has been without for longest; then of domain d
+// the users that lead by the least, who gain least by being forgotten.
+func (q *Queue) limitIdle(d *domain) {
+	for q.idleUsers > q.maxIdle {
+		victim := q.resting.top()
+		if victim == nil || victim == d {
+			q.forget(d.idle.top())
+			continue
+		}
+		for victim.idle.len() > 0 {
+			q.forget(victim.idle.top())
+		}
+		q.retire(victim)
+	}
+}
+
+// forget drops an idle account.
+func (q *Queue) forget(a *account) {
+	d := a.domain
+	d.idle.remove(a)
+	q.idleUsers--
+	delete(d.accounts, a.user)
+	if q.lastCharged[a.user] == a {
+		delete(q.lastCharged, a.user)
+	}
+}
+
+// retire drops a domain that has neither lanes nor accounts. Its counters start
+// anew at zero: only differences within a domain matter.
+func (q *Queue) retire(d *domain) {
+	if len(d.lanes) == 0 && len(d.accounts) == 0 {
+		q.resting.remove(d)
+		delete(q.domains, d.name)
+	}
+}

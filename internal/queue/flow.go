@@ -1,0 +1,188 @@
+package queue
+
+import (
+	"cmp"
+	"math"
+)
+
+// entry is a queued item and its node in the one tree that holds it: the FIFO
+// of its flow when it is ready, otherwise its lane's tree of the state.
+type entry struct {
+	item    Item
+	arrival int64
+	// cost is what taking the item adds to its user's counter.
+	cost  int64
+	state State
+	lane  *lane
+	// flow is nil unless the item is ready.
+	flow *flow
+	// due is the place in the heap of items that back off.
+	due int
+
+	// skipped says that the item was passed over since it became ready, at
+	// skippedAt, when its domain had served skippedFrom tokens.
+	skipped     bool
+	skippedAt   int64
+	skippedFrom int64
+
+	node link[entry]
+	sum  backlog
+	// last is the latest entry of the subtree.
+	last *entry
+}
+
+// backlog sums up the items of a subtree.
+type backlog struct {
+	items  int
+	tokens int64
+	cost   int64
+	// smallest is the least number of tokens of an item, MaxInt64 without items.
+	smallest int64
+	// oldest is the earliest arrival, MaxInt64 without items.
+	oldest int64
+}
+
+var noBacklog = backlog{smallest: math.MaxInt64, oldest: math.MaxInt64}
+
+func (b *backlog) add(o *backlog) {
+	b.items += o.items
+	b.tokens += o.tokens
+	b.cost += o.cost
+	b.smallest = min(b.smallest, o.smallest)
+	b.oldest = min(b.oldest, o.oldest)
+}
+
+func (e *entry) links() *link[entry] { return &e.node }
+
+func (e *entry) before(o *entry) bool { return compareArrival(e, o) < 0 }
+
+func (e *entry) pull() {
+	e.sum = backlog{items: 1, tokens: e.item.Tokens, cost: e.cost, smallest: e.item.Tokens, oldest: e.arrival}
+	e.last = e
+	if l := e.node.left; l != nil {
+		e.sum.add(&l.sum)
+	}
+	if r := e.node.right; r != nil {
+		e.sum.add(&r.sum)
+		e.last = r.last
+	}
+}
+
+// fifo holds entries by arrival.
+type fifo struct {
+	tree[entry, *entry]
+}
+
+func (f *fifo) backlog() *backlog {
+	if f.root == nil {
+		return &noBacklog
+	}
+	return &f.root.sum
+}
+
+// firstBelow returns the first entry with fewer tokens than the limit, nil if
+// there is none.
+func (f *fifo) firstBelow(limit int64) *entry {
+	n := f.root
+	for n != nil && n.sum.smallest < limit {
+		switch l := n.node.left; {
+		case l != nil && l.sum.smallest < limit:
+			n = l
+		case n.item.Tokens < limit:
+			return n
+		default:
+			n = n.node.right
+		}
+	}
+	return nil
+}
+
+// band is a rank above users: items of a higher band always go first.
+type band struct {
+	priority int32
+	stage    int
+}
+
+// compare is negative if b goes before o.
+func (b band) compare(o band) int {
+	if c := cmp.Compare(o.priority, b.priority); c != 0 {
+		return c
+	}
+	return cmp.Compare(o.stage, b.stage)
+}
+
+func (e *entry) band() band { return band{e.item.Priority, e.item.StageIndex} }
+
+// flow is the ready items of one user in one lane and band, in order of arrival.
+// It is a node of its lane's tree, ordered as the flows' heads are.
+type flow struct {
+	account *account
+	lane    *lane
+	band    band
+	fifo    fifo
+	// head is the earliest entry.
+	head *entry
+
+	node link[flow]
+	sum  flowSum
+}
+
+// flowSum sums up the flows of a subtree.
+type flowSum struct {
+	backlog
+
+	flows int
+	// counters is the sum of the flows' counters: approximate, it only estimates.
+	counters float64
+	// last is the latest place of an entry, as far as the flows are of one band.
+	last tag
+}
+
+// tag is the place of an entry in its band: what its user's counter will be when
+// its turn comes, then its arrival.
+//
+// Taking the head of a flow moves its cost from the backlog to the counter, so
+// the tags of the others stay. And the user with the least counter is the one
+// whose head has the least tag. So serving a band by counters is serving it in
+// the order of tags.
+type tag struct {
+	start int64
+	entry *entry
+}
+
+func (t tag) before(o tag) bool {
+	if t.start != o.start {
+		return t.start < o.start
+	}
+	return compareArrival(t.entry, o.entry) < 0
+}
+
+func (f *flow) links() *link[flow] { return &f.node }
+
+func (f *flow) before(o *flow) bool {
+	if c := f.band.compare(o.band); c != 0 {
+		return c < 0
+	}
+	return tag{f.account.counter, f.head}.before(tag{o.account.counter, o.head})
+}
+
+func (f *flow) pull() {
+	own := f.fifo.root
+	f.sum = flowSum{
+		backlog:  own.sum,
+		flows:    1,
+		counters: float64(f.account.counter),
+		last:     tag{f.account.counter + own.sum.cost - own.last.cost, own.last},
+	}
+	for _, child := range [...]*flow{f.node.left, f.node.right} {
+		if child == nil {
+			continue
+		}
+		f.sum.add(&child.sum.backlog)
+		f.sum.flows += child.sum.flows
+		f.sum.counters += child.sum.counters
+		if f.sum.last.before(child.sum.last) {
+			f.sum.last = child.sum.last
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package queue
+
+import (
+	"slices"
+)
+
+// lane holds the items of one Lane.
+type lane struct {
+	key    Lane
+	domain *domain
+	// flows holds the ready items: the first entry of the first flow goes next.
+	flows tree[flow, *flow]
+	// parked holds the others by state; the place of Ready stays empty.
+	parked [stateCount]fifo
+
+	// The rest is the state of the current Pick.
+
+	// limit is the size from which on items are not offered any more.
+	limit int64
+	// skips is the number of items skipped.
+	skips int
+	// closed says that nothing of the lane is offered any more.
+	closed bool
+	// next is the item to offer next; it is valid unless stale.
+	next  *entry
+	stale bool
+}
+
+// backlog sums up the items of the lane in a state.
+func (l *lane) backlog(s State) *backlog {
+	if s != Ready {
+		return l.parked[s].backlog()
+	}
+	if l.flows.root == nil {
+		return &noBacklog
+	}
+	return &l.flows.root.sum.backlog
+}
+
+func (l *lane) empty() bool {
+	return l.flows.root == nil && l.parked[BackingOff].root == nil && l.parked[Suspended].root == nil
+}
+
+// firstBelow returns the first ready entry in order with fewer tokens than the
+// limit, nil if there is none.
+func (l *lane) firstBelow(limit int64) *entry {
+	n := l.flows.root
+	for n != nil && n.sum.smallest < limit {
+		switch left := n.node.left; {
+		case left != nil && left.sum.smallest < limit:
+			n = left
+		case n.fifo.root.sum.smallest < limit:
+			return n.fifo.firstBelow(limit)
+		default:
+			n = n.node.right
+		}
+	}
+	return nil
+}
+
+// firstOf returns the first flow of a band, nil if it is empty.
+func (l *lane) firstOf(b band) *flow {
+	var first *flow
+	for n := l.flows.root; n != nil; {
+		if n.band.compare(b) < 0 {
+			n = n.node.right
+			continue
+		}
+		if n.band == b {
+			first = n
+		}
+		n = n.node.left
+	}
+	return first
+}
+
+// lane returns the lane with the key and creates it, and its domain, if needed.
+func (q *Queue) lane(key Lane) *lane {
+	if l, ok := q.lanes[key]; ok {
+		return l
+	}
+	d := q.domain(q.domainOf(key))
+	if len(d.lanes) == 0 {
+		d.rouse(q)
+	}
+	l := &lane{key: key, domain: d}
+	d.lanes = append(d.lanes, l)
+	q.lanes[key] = l
+	return l
+}
+
+// release forgets the lane if it is empty.
+func (q *Queue) release(l *lane) {
+	if !l.empty() {
+		return
+	}
+	delete(q.lanes, l.key)
+	d := l.domain
+	i := slices.Index(d.lanes, l)
+	d.lanes = slices.Delete(d.lanes, i, i+1)
+	if len(d.lanes) == 0 {
+		d.rest(q)
+	}
+}
+
+// place puts an entry where its state belongs.
+func (q *Queue) place(e *entry) {
+	e.lane = q.lane(e.item.Lane)
+	e.cost = q.cost(e.item.User, e.item.Tokens)
+	switch e.state {
+	case Ready:
+		q.line(e)
+	case BackingOff:
+		e.lane.parked[BackingOff].insert(e)
+		q.delayed.push(e)
+	default:
+		e.lane.parked[e.state].insert(e)
+	}
+}
+
+// displace takes an entry out of where its state put it. The lane stays, even if
+// it is empty.
+func (q *Queue) displace(e *entry) {
+	switch e.state {
+	case Ready:
+		q.unline(e)
+	case BackingOff:
+		e.lane.parked[BackingOff].remove(e)
+		q.delayed.remove(e)
+	default:
+		e.lane.parked[e.state].remove(e)
+	}
+}
+
+// line puts a ready entry into the flow of its user.
+func (q *Queue) line(e *entry) {
+	a := e.lane.domain.account(q, e.item.User)
+	q.hold(a)
+	f := a.flow(e.lane, e.band())
+	if f == nil {
+		f = &flow{account: a, lane: e.lane, band: e.band()}
+		f.node.height = q.random()
+		a.flows = append(a.flows, f)
+	}
+	e.flow = f
+	if f.head != nil && compareArrival(f.head, e) < 0 {
+		f.fifo.insert(e)
+		f.lane.flows.refresh(f)
+		return
+	}
+	if f.head != nil {
+		f.lane.flows.remove(f)
+	}
+	f.fifo.insert(e)
+	f.head = e
+	f.lane.flows.insert(f)
+}
+
+// unline takes a ready entry out of its flow.
+func (q *Queue) unline(e *entry) {
+	f := e.flow
+	e.flow = nil
+	if f.head != e {
+		f.fifo.remove(e)
+		f.lane.flows.refresh(f)
+	} else {
+		f.lane.flows.remove(f)
+		f.fifo.remove(e)
+		if f.head = f.fifo.first(); f.head != nil {
+			f.lane.flows.insert(f)
+		} else {
+			f.account.drop(f)
+		}
+	}
+	q.unhold(f.account)
+}
