@@ -1,0 +1,56 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// Endpoints knows the provider's base URL of every TokenBudget in a namespace, from a watch.
+type Endpoints struct {
+	client    client.WithWatch
+	namespace string
+	fallback  string
+	store     cache.Store
+}
+
+// NewEndpoints returns Endpoints that answers fallback for budgets whose spec.endpoint is empty. It knows nothing
+// from the watch until it runs.
+func NewEndpoints(c client.WithWatch, namespace, fallback string) *Endpoints {
+	return &Endpoints{client: c, namespace: namespace, fallback: fallback, store: cache.NewStore(cache.MetaNamespaceKeyFunc)}
+}
+
+// Run follows the budgets until ctx ends.
+func (e *Endpoints) Run(ctx context.Context) {
+	mirror(ctx, e.client, e.namespace, &v1alpha1.TokenBudget{},
+		func() client.ObjectList { return &v1alpha1.TokenBudgetList{} }, fields.Everything(), e.store)
+}
+
+// Endpoint returns the base URL of a budget. A budget that the watch has not shown is asked for at the API server:
+// guessing would send one provider's key to another. An error says that it does not exist or cannot be read.
+func (e *Endpoints) Endpoint(ctx context.Context, budget string) (string, error) {
+	key := types.NamespacedName{Namespace: e.namespace, Name: budget}
+	object, known, err := e.store.GetByKey(key.String())
+	if err != nil {
+		return "", fmt.Errorf("look up TokenBudget %s: %w", budget, err)
+	}
+	found, ok := object.(*v1alpha1.TokenBudget)
+	if !known || !ok {
+		ctx, cancel := context.WithTimeout(ctx, statusRequestTimeout)
+		defer cancel()
+		found = &v1alpha1.TokenBudget{}
+		if err := e.client.Get(ctx, key, found); err != nil {
+			return "", fmt.Errorf("read TokenBudget %s: %w", budget, err)
+		}
+	}
+	if found.Spec.Endpoint == "" {
+		return e.fallback, nil
+	}
+	return found.Spec.Endpoint, nil
+}

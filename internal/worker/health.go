@@ -1,0 +1,121 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// pulseInterval is the time between two proofs that the worker's state can be reached.
+	pulseInterval = 5 * time.Second
+	// pulseTimeout is the age of the last proof at which the worker counts as dead. Neither the provider, nor the
+	// API server, nor load can make it that old: only a deadlock or a process that gets no processor time can.
+	pulseTimeout = time.Minute
+)
+
+// Bounds of the health server: it answers probes and scrapes only.
+const (
+	headerTimeout   = 5 * time.Second
+	exchangeTimeout = 30 * time.Second
+	idleTimeout     = 2 * time.Minute
+	maxHeaderBytes  = 16 << 10
+	shutdownTimeout = time.Second
+)
+
+// health answers probes from the worker's own state.
+type health struct {
+	clock     clock.Clock
+	lastPulse atomic.Int64 // Unix nanoseconds
+	synced    atomic.Bool
+	lease     *lease
+}
+
+func newHealth(clk clock.Clock, l *lease) *health {
+	h := &health{clock: clk, lease: l}
+	h.lastPulse.Store(clk.Now().UnixNano())
+	return h
+}
+
+// pulse proves over and over that the worker is alive until ctx ends: touch takes the locks of the worker's state.
+func (h *health) pulse(ctx context.Context, touch func()) {
+	for {
+		touch()
+		h.lastPulse.Store(h.clock.Now().UnixNano())
+		if sleep(ctx, h.clock, pulseInterval) != nil {
+			return
+		}
+	}
+}
+
+// live is nil unless the worker is stuck.
+func (h *health) live() error {
+	if age := h.clock.Since(time.Unix(0, h.lastPulse.Load())); age > pulseTimeout {
+		return fmt.Errorf("no sign of life for %s", age.Round(time.Second))
+	}
+	return nil
+}
+
+// ready is nil if the worker can be given work.
+func (h *health) ready() error {
+	switch {
+	case h.lease.isDraining():
+		return errors.New("draining")
+	case !h.synced.Load():
+		return errors.New("the watch of the assignments is not there yet")
+	case !h.lease.registered():
+		return errors.New("the Lease is not created yet")
+	default:
+		return nil
+	}
+}
+
+// handler serves /healthz, /readyz and /metrics.
+func (h *health) handler(metrics prometheus.Gatherer) http.Handler {
+	probe := func(check func() error) http.HandlerFunc {
+		return func(rw http.ResponseWriter, _ *http.Request) {
+			if err := check(); err != nil {
+				http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprintln(rw, "ok") //nolint:errcheck // the prober has gone
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", probe(h.live))
+	mux.HandleFunc("GET /readyz", probe(h.ready))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// serve answers on the listener until ctx ends.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, log logr.Logger) {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       exchangeTimeout,
+		WriteTimeout:      exchangeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+	}
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			server.Close() //nolint:errcheck,gosec // the process ends
+		}
+	})
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		log.Error(err, "the health server stopped")
+	}
+}

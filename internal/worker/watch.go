@@ -1,0 +1,123 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// watchBackoff is the time between attempts to reach the API server for a watch. client-go's own default goes up
+// to a minute; work that waits in a pool costs more than a request every five seconds.
+var watchBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 5 * time.Second}
+
+// mirror keeps store equal to what the API server has of list's kind in the namespace, and does so until ctx ends.
+// The store's methods are called one at a time, in the order of the changes.
+func mirror(ctx context.Context, c client.WithWatch, namespace string, example client.Object, newList func() client.ObjectList, selector fields.Selector, store cache.ReflectorStore) {
+	options := func(raw *metav1.ListOptions) *client.ListOptions {
+		// A client.ListOptions overrides what it repeats from the raw options, so it must repeat the paging.
+		return &client.ListOptions{
+			Namespace: namespace, FieldSelector: selector, Limit: raw.Limit, Continue: raw.Continue, Raw: raw,
+		}
+	}
+	source := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, raw metav1.ListOptions) (runtime.Object, error) {
+			list := newList()
+			return list, c.List(ctx, list, options(&raw))
+		},
+		WatchFuncWithContext: func(ctx context.Context, raw metav1.ListOptions) (watch.Interface, error) {
+			return c.Watch(ctx, newList(), options(&raw))
+		},
+	}, c)
+	backoff := watchBackoff
+	cache.NewReflectorWithOptions(source, example, store, cache.ReflectorOptions{Backoff: &backoff}).RunWithContext(ctx)
+}
+
+// syncedStore is a store that tells when it was first filled.
+type syncedStore struct {
+	cache.ReflectorStore
+	once   sync.Once
+	synced chan struct{}
+}
+
+func newSyncedStore(store cache.ReflectorStore) *syncedStore {
+	return &syncedStore{ReflectorStore: store, synced: make(chan struct{})}
+}
+
+// Replace fills the store.
+func (s *syncedStore) Replace(list []any, resourceVersion string) error {
+	err := s.ReflectorStore.Replace(list, resourceVersion)
+	if err == nil {
+		s.once.Do(func() { close(s.synced) })
+	}
+	return err
+}
+
+// assignedScans passes what the watch shows on to the assignments. It keeps nothing itself.
+type assignedScans struct {
+	ctx         context.Context //nolint:containedctx // the reflector's store has no room for it in its methods
+	assignments *assignments
+}
+
+// Add passes on a scan that was assigned to this worker.
+func (s *assignedScans) Add(object any) error {
+	scan, err := scanIn(object)
+	if err == nil {
+		s.assignments.observe(s.ctx, scan)
+	}
+	return err
+}
+
+// Update passes on a scan that was changed while it is assigned to this worker.
+func (s *assignedScans) Update(object any) error { return s.Add(object) }
+
+// Delete passes on that a scan was deleted, or is no longer assigned to this worker.
+func (s *assignedScans) Delete(object any) error {
+	scan, err := scanIn(object)
+	if err == nil {
+		s.assignments.gone(client.ObjectKeyFromObject(scan), errSuperseded)
+	}
+	return err
+}
+
+// Replace passes on all scans that are assigned to this worker.
+func (s *assignedScans) Replace(objects []any, _ string) error {
+	scans := make(map[types.NamespacedName]struct{}, len(objects))
+	for _, object := range objects {
+		scan, err := scanIn(object)
+		if err != nil {
+			return err
+		}
+		scans[client.ObjectKeyFromObject(scan)] = struct{}{}
+	}
+	s.assignments.retain(scans)
+	for _, object := range objects {
+		if err := s.Add(object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resync does nothing: what was passed on needs no repetition.
+func (*assignedScans) Resync() error { return nil }
+
+func scanIn(object any) (*v1alpha1.ScanRequest, error) {
+	scan, ok := object.(*v1alpha1.ScanRequest)
+	if !ok {
+		return nil, fmt.Errorf("the watch of ScanRequests showed a %T", object)
+	}
+	scan.ManagedFields = nil // half of the object, and of no use here
+	return scan, nil
+}
