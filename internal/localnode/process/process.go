@@ -140,21 +140,34 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Stop asks the process to end with SIGTERM, and ends it with SIGKILL when it
-// is still there after the grace period or once hurry is closed. It returns
-// when the process is gone. A nil hurry never hurries.
-func (p *Process) Stop(clk clock.Clock, grace time.Duration, hurry <-chan struct{}) Exit {
-	if err := p.Signal(syscall.SIGTERM); err == nil && grace > 0 {
-		timer := clk.NewTimer(grace)
-		defer timer.Stop()
+// Stop asks the process to end with SIGTERM and ends it with SIGKILL once hurry
+// is closed. It returns when the process is gone. A nil hurry never hurries.
+func (p *Process) Stop(hurry <-chan struct{}) Exit {
+	if err := p.Signal(syscall.SIGTERM); err == nil {
 		select {
 		case <-p.done:
 			return p.exit
 		case <-hurry:
-		case <-timer.C():
 		}
 	}
 	// SIGKILL cannot be refused; the only error is that the process is gone.
 	_ = p.Signal(syscall.SIGKILL)
 	return p.Exit()
+}
+
+// StopWithin is Stop that hurries by itself when the grace period is over.
+func (p *Process) StopWithin(clk clock.Clock, grace time.Duration, hurry <-chan struct{}) Exit {
+	late := make(chan struct{})
+	timer := clk.NewTimer(grace)
+	defer timer.Stop()
+	go func() {
+		select {
+		case <-p.done:
+		case <-hurry:
+			close(late)
+		case <-timer.C():
+			close(late)
+		}
+	}()
+	return p.Stop(late)
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
@@ -143,7 +142,7 @@ func TestStop(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Unix(0, 0))
 			hurry := make(chan struct{})
 			stopped := make(chan Exit)
-			go func() { stopped <- p.Stop(clk, 30*time.Second, hurry) }()
+			go func() { stopped <- p.StopWithin(clk, 30*time.Second, hurry) }()
 			tick := time.NewTicker(time.Millisecond)
 			defer tick.Stop()
 			for !clk.HasWaiters() && p.Running() {
@@ -164,7 +163,7 @@ func TestGroupEndsWithItsLeader(t *testing.T) {
 	if _, err := fmt.Sscanf(line, "ready %d", &grandchild); err != nil {
 		t.Fatalf("parse %q: %v", line, err)
 	}
-	p.Stop(clock.RealClock{}, time.Minute, nil)
+	p.Stop(nil)
 	// The grandchild ignores SIGTERM, so only the group's SIGKILL ends it. It
 	// is somebody else's child, so it may stay a zombie for a moment.
 	tick := time.NewTicker(5 * time.Millisecond)
