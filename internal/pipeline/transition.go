@@ -135,6 +135,8 @@ func (e Assigned) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 	switch next := NextStage(s); {
 	case IsFinished(s):
 		return fmt.Errorf("assign stage %s: the scan has finished: %w", e.Assignment.Stage, ErrStale)
+	case c.Spec.Suspend:
+		return fmt.Errorf("assign stage %s: the scan is suspended: %w", e.Assignment.Stage, ErrStale)
 	case s.Assignment != nil:
 		return fmt.Errorf("assign stage %s: worker %s has the scan: %w", e.Assignment.Stage, s.Assignment.Worker, ErrStale)
 	case next != e.Assignment.Stage:

@@ -62,6 +62,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: imageDetail
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.ImageDetail
+    - name: maxAttempts
+      type:
+        scalar: numeric
     - name: maxOutputTokens
       type:
         scalar: numeric
@@ -349,6 +352,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: summary
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.Summary
+    - name: waitedMillis
+      type:
+        scalar: numeric
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.ScanResult
   map:
     fields:

@@ -33,6 +33,8 @@ type AssignmentApplyConfiguration struct {
 	MaxOutputTokens *int32 `json:"maxOutputTokens,omitempty"`
 	// imageDetail is the detail level to send with the image.
 	ImageDetail *apiv1alpha1.ImageDetail `json:"imageDetail,omitempty"`
+	// maxAttempts is how often the stage may be tried in all.
+	MaxAttempts *int32 `json:"maxAttempts,omitempty"`
 	// assignedAt is when the scheduler chose the worker.
 	AssignedAt *v1.MicroTime `json:"assignedAt,omitempty"`
 	// deadline is when the stage is given up: its timeout, or the scan's deadline if that is earlier.
@@ -122,6 +124,14 @@ func (b *AssignmentApplyConfiguration) WithMaxOutputTokens(value int32) *Assignm
 // If called multiple times, the ImageDetail field is set to the value of the last call.
 func (b *AssignmentApplyConfiguration) WithImageDetail(value apiv1alpha1.ImageDetail) *AssignmentApplyConfiguration {
 	b.ImageDetail = &value
+	return b
+}
+
+// WithMaxAttempts sets the MaxAttempts field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxAttempts field is set to the value of the last call.
+func (b *AssignmentApplyConfiguration) WithMaxAttempts(value int32) *AssignmentApplyConfiguration {
+	b.MaxAttempts = &value
 	return b
 }
 

@@ -11,7 +11,8 @@ import (
 // ScanRequestStatusApplyConfiguration represents a declarative configuration of the ScanRequestStatus type for use
 // with apply.
 //
-// ScanRequestStatus is where the scan stands.
+// ScanRequestStatus is where the scan stands. The API server itself keeps what is final: a finished scan stays
+// as it ended, and a stage that is done stays done.
 type ScanRequestStatusApplyConfiguration struct {
 	// conditions are Admitted, VisionCompleted, RuleCompleted, AnswerCompleted, RewardCompleted and Finished.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
@@ -22,6 +23,8 @@ type ScanRequestStatusApplyConfiguration struct {
 	AcceptedAt *metav1.MicroTime `json:"acceptedAt,omitempty"`
 	// finishedAt is when the scan reached its terminal state. The time to live counts from here.
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
+	// waitedMillis is the time the scan spent waiting for a worker so far, all stages together.
+	WaitedMillis *int64 `json:"waitedMillis,omitempty"`
 	// assignment is the worker's order. Absent while the scan waits.
 	Assignment *AssignmentApplyConfiguration `json:"assignment,omitempty"`
 	// stages are the records of the stages that have begun.
@@ -74,6 +77,14 @@ func (b *ScanRequestStatusApplyConfiguration) WithAcceptedAt(value metav1.MicroT
 // If called multiple times, the FinishedAt field is set to the value of the last call.
 func (b *ScanRequestStatusApplyConfiguration) WithFinishedAt(value metav1.MicroTime) *ScanRequestStatusApplyConfiguration {
 	b.FinishedAt = &value
+	return b
+}
+
+// WithWaitedMillis sets the WaitedMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WaitedMillis field is set to the value of the last call.
+func (b *ScanRequestStatusApplyConfiguration) WithWaitedMillis(value int64) *ScanRequestStatusApplyConfiguration {
+	b.WaitedMillis = &value
 	return b
 }
 

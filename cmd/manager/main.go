@@ -1,0 +1,158 @@
+// Command manager runs the scheduler and the controllers. Several may run: the leader works, the others are warm.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/flagenv"
+	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+)
+
+// envPrefix begins the names of the flags' twins in the environment.
+const envPrefix = "SCAN_MANAGER"
+
+// options are the command line's.
+type options struct {
+	namespace          string
+	metricsAddr        string
+	secureMetrics      bool
+	probeAddr          string
+	leaderElect        bool
+	workerImage        string
+	workerAccount      string
+	defaultEndpoint    string
+	knowledgeDir       string
+	knowledgeConfigMap string
+	qps                float64
+	burst              int
+	maxWrites          int
+	scanWorkers        int
+	zap                zap.Options
+}
+
+func (o *options) bind(fs *flag.FlagSet) {
+	fs.StringVar(&o.namespace, "namespace", "scans", "Namespace to work in; its leader Lease is there too.")
+	fs.StringVar(&o.metricsAddr, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off.")
+	fs.BoolVar(&o.secureMetrics, "metrics-secure", true, "Serve metrics by HTTPS, to clients the API server authorizes.")
+	fs.StringVar(&o.probeAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
+	fs.BoolVar(&o.leaderElect, "leader-elect", true, "Let one of several managers lead.")
+	fs.StringVar(&o.workerImage, "worker-image", "scan-worker:latest", "Image of the worker pods.")
+	fs.StringVar(&o.workerAccount, "worker-service-account", "scan-worker", "ServiceAccount of the worker pods.")
+	fs.StringVar(&o.defaultEndpoint, "default-endpoint", "https://api.openai.com/v1", "Provider's base URL for TokenBudgets that name none.")
+	fs.StringVar(&o.knowledgeDir, "knowledge-dir", "", "Directory with the knowledge pack; empty for the built-in one.")
+	fs.StringVar(&o.knowledgeConfigMap, "knowledge-configmap", "", "ConfigMap with the knowledge pack for the workers to mount; it must hold what --knowledge-dir shows.")
+	fs.Float64Var(&o.qps, "kube-api-qps", 500, "Requests per second to the API server.")
+	fs.IntVar(&o.burst, "kube-api-burst", 1000, "Requests to the API server in a burst.")
+	fs.IntVar(&o.maxWrites, "max-writes", 64, "Status writes of the scheduler under way at the same time.")
+	fs.IntVar(&o.scanWorkers, "scan-concurrency", 8, "ScanRequests reconciled at the same time.")
+	o.zap.BindFlags(fs)
+}
+
+func main() {
+	var o options
+	o.bind(flag.CommandLine)
+	if err := flagenv.Parse(flag.CommandLine, envPrefix, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(2)
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.zap)))
+	if err := run(ctrl.SetupSignalHandler(), o); err != nil {
+		ctrl.Log.Error(err, "manager failed")
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	pack, err := loadPack(o.knowledgeDir)
+	if err != nil {
+		return err
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w; set --kubeconfig or run in a cluster", err)
+	}
+	config.QPS, config.Burst = float32(o.qps), o.burst
+	mgr, err := newManager(config, o)
+	if err != nil {
+		return err
+	}
+	if err := setup(ctx, mgr, o, pack); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("run: %w", err)
+	}
+	return nil
+}
+
+func loadPack(dir string) (*knowledge.Pack, error) {
+	if dir == "" {
+		return knowledge.Default(), nil
+	}
+	pack, err := knowledge.Load(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("load the knowledge pack from %s:\n%w", dir, err)
+	}
+	return pack, nil
+}
+
+func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+
+	metricsOptions := metricsserver.Options{BindAddress: o.metricsAddr, SecureServing: o.secureMetrics}
+	if o.secureMetrics {
+		metricsOptions.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	election := rest.CopyConfig(config)
+	election.QPS, election.Burst = 10, 20 // its own limiter: a busy scheduler must not cost the lead
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       metricsOptions,
+		HealthProbeBindAddress:        o.probeAddr,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "scan-operator-leader",
+		LeaderElectionNamespace:       o.namespace,
+		LeaderElectionConfig:          election,
+		LeaderElectionReleaseOnCancel: true,
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{o.namespace: {}},
+			DefaultTransform:  cache.TransformStripManagedFields(),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+// ready says whether the caches are filled, so that a new pod takes over only when it can.
+func ready(mgr ctrl.Manager) healthz.Checker {
+	return func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("the caches are not filled yet")
+		}
+		return nil
+	}
+}

@@ -1,0 +1,159 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/scheduler"
+)
+
+// SchedulerRunner feeds the scheduler from the caches while this process is the leader.
+type SchedulerRunner struct {
+	Cache     cache.Cache
+	Scheduler *scheduler.Scheduler
+	Status    scheduler.StatusWriter
+	Keys      *KeyReader
+	Namespace string
+	Log       logr.Logger
+}
+
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch
+
+var (
+	_ manager.Runnable               = (*SchedulerRunner)(nil)
+	_ manager.LeaderElectionRunnable = (*SchedulerRunner)(nil)
+)
+
+// NeedLeaderElection makes the scheduler run on the leader alone.
+func (r *SchedulerRunner) NeedLeaderElection() bool { return true }
+
+// Start loads the scheduler from the objects, keeps it up to date, and schedules until ctx ends.
+func (r *SchedulerRunner) Start(ctx context.Context) error {
+	state, err := r.load(ctx)
+	if err != nil {
+		return fmt.Errorf("load the scheduler: %w", err)
+	}
+	r.Scheduler.Load(state)
+	for _, watch := range []struct {
+		obj     client.Object
+		handler toolscache.ResourceEventHandler
+	}{
+		{&v1alpha1.WorkerPool{}, handlerFor(r.Scheduler.PoolChanged, r.Scheduler.PoolGone)},
+		{&coordinationv1.Lease{}, handlerFor(r.leaseChanged, r.Scheduler.WorkerGone)},
+		{&v1alpha1.ScanRequest{}, handlerFor(r.Scheduler.ScanChanged, r.Scheduler.ScanGone)},
+	} {
+		informer, err := r.Cache.GetInformer(ctx, watch.obj)
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", watch.obj, err)
+		}
+		registration, err := informer.AddEventHandler(watch.handler)
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", watch.obj, err)
+		}
+		defer func() { _ = informer.RemoveEventHandler(registration) }()
+	}
+	r.Scheduler.Run(ctx, r.Status)
+	return nil
+}
+
+// load reads all that the scheduler starts from.
+func (r *SchedulerRunner) load(ctx context.Context) (scheduler.State, error) {
+	var (
+		state   scheduler.State
+		pools   v1alpha1.WorkerPoolList
+		budgets v1alpha1.TokenBudgetList
+		leases  coordinationv1.LeaseList
+		scans   v1alpha1.ScanRequestList
+		in      = client.InNamespace(r.Namespace)
+	)
+	for _, list := range []client.ObjectList{&pools, &budgets, &leases, &scans} {
+		if err := r.Cache.List(ctx, list, in, client.UnsafeDisableDeepCopy); err != nil {
+			return state, fmt.Errorf("list %T: %w", list, err)
+		}
+	}
+	for i := range pools.Items {
+		state.Pools = append(state.Pools, &pools.Items[i])
+	}
+	for i := range budgets.Items {
+		key, err := r.Keys.Read(ctx, &budgets.Items[i])
+		if err != nil {
+			return state, err
+		}
+		state.Budgets = append(state.Budgets, &budgets.Items[i])
+		state.Keys = append(state.Keys, key)
+	}
+	for i := range leases.Items {
+		if w, ok := workerOf(&leases.Items[i]); ok {
+			state.Workers = append(state.Workers, w)
+		}
+	}
+	for i := range scans.Items {
+		state.Scans = append(state.Scans, &scans.Items[i])
+	}
+	return state, nil
+}
+
+func (r *SchedulerRunner) leaseChanged(lease *coordinationv1.Lease) {
+	name := client.ObjectKeyFromObject(lease)
+	if w, ok := workerOf(lease); ok {
+		r.Scheduler.WorkerChanged(w)
+	} else if lease.Labels[v1alpha1.LabelComponent] == v1alpha1.ComponentWorker {
+		r.Scheduler.WorkerGone(name)
+	}
+}
+
+// workerOf reads a worker from its Lease; ok is false for other Leases and for released ones.
+func workerOf(lease *coordinationv1.Lease) (w scheduler.Worker, ok bool) {
+	spec := lease.Spec
+	if lease.Labels[v1alpha1.LabelComponent] != v1alpha1.ComponentWorker || !lease.DeletionTimestamp.IsZero() ||
+		spec.HolderIdentity == nil || *spec.HolderIdentity == "" || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
+		return scheduler.Worker{}, false
+	}
+	capacity, err := strconv.Atoi(lease.Annotations[v1alpha1.AnnotationCapacity])
+	if err != nil || capacity < 1 {
+		return scheduler.Worker{}, false
+	}
+	return scheduler.Worker{
+		Name:          types.NamespacedName{Namespace: lease.Namespace, Name: lease.Name},
+		Pool:          lease.Labels[v1alpha1.LabelPool],
+		Capacity:      capacity,
+		Draining:      lease.Annotations[v1alpha1.AnnotationState] == v1alpha1.WorkerDraining,
+		RenewedAt:     spec.RenewTime.Time,
+		LeaseDuration: time.Duration(*spec.LeaseDurationSeconds) * time.Second,
+	}, true
+}
+
+// handlerFor passes adds and updates to changed and deletions to gone.
+func handlerFor[T client.Object](changed func(T), gone func(types.NamespacedName)) toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			if o, ok := obj.(T); ok {
+				changed(o)
+			}
+		},
+		UpdateFunc: func(_, obj any) {
+			if o, ok := obj.(T); ok {
+				changed(o)
+			}
+		},
+		DeleteFunc: func(obj any) {
+			if tombstone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
+				obj = tombstone.Obj
+			}
+			if o, ok := obj.(T); ok {
+				gone(client.ObjectKeyFromObject(o))
+			}
+		},
+	}
+}

@@ -1,0 +1,114 @@
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/scheduler"
+)
+
+// computeBudgetStatus derives a budget's status from its key and its ledger's figures.
+func computeBudgetStatus(b *v1alpha1.TokenBudget, key scheduler.Key, stats budget.Stats, defaultEndpoint string, now time.Time) {
+	s := &b.Status
+	s.ObservedGeneration = b.Generation
+	s.Endpoint = b.Spec.Endpoint
+	if s.Endpoint == "" {
+		s.Endpoint = defaultEndpoint
+	}
+	s.Limits = v1alpha1.BudgetLimits{
+		TokensPerMinute: stats.TokensPerMinute, RequestsPerMinute: stats.RequestsPerMinute, RatePercent: stats.RatePercent,
+	}
+	s.Usage = v1alpha1.BudgetUsage{
+		TokensLastMinute: stats.TokensLastMinute, RequestsLastMinute: stats.RequestsLastMinute,
+		ReservedTokens: stats.ReservedTokens, InFlight: stats.InFlight,
+	}
+	if stats.TokensPerMinute > 0 {
+		s.Usage.UtilizationPercent = int32(min(100*stats.TokensLastMinute/stats.TokensPerMinute, 1000)) //nolint:gosec // bounded above
+	}
+	totals := v1alpha1.BudgetTotals{
+		Calls: stats.Totals.Calls, InputTokens: stats.Totals.InputTokens,
+		CachedInputTokens: stats.Totals.CachedInputTokens, OutputTokens: stats.Totals.OutputTokens,
+	}
+	s.Throttles = stats.Throttles
+	s.ResumeAt = nil
+	if !stats.ResumeAt.IsZero() {
+		at := metav1.NewMicroTime(stats.ResumeAt.Truncate(time.Microsecond))
+		s.ResumeAt = &at
+	}
+	s.Quota = nil
+	if b.Spec.Quota != nil {
+		s.Quota = &v1alpha1.QuotaStatus{PeriodStart: metav1.NewMicroTime(stats.QuotaPeriodStart), UsedTokens: stats.QuotaUsed}
+	}
+	if s.Bucket == nil || totals != s.Totals || stats.InFlight > 0 { // an idle budget's bucket is as good as its last state
+		s.Bucket = snapshotBucket(stats, now)
+	}
+	s.Totals = totals
+
+	setBudgetCondition(b, readyCondition(key, stats))
+	setBudgetCondition(b, throttledCondition(stats))
+	setBudgetCondition(b, quotaCondition(b, stats))
+}
+
+func setBudgetCondition(b *v1alpha1.TokenBudget, c metav1.Condition) {
+	c.ObservedGeneration = b.Generation
+	meta.SetStatusCondition(&b.Status.Conditions, c)
+}
+
+// snapshotBucket is what a new leader starts from.
+func snapshotBucket(stats budget.Stats, now time.Time) *v1alpha1.BucketSnapshot {
+	requests := stats.Requests
+	if day := stats.RequestsPerDay; day != nil {
+		requests = *day
+	}
+	return &v1alpha1.BucketSnapshot{
+		At: metav1.NewMicroTime(now.Truncate(time.Microsecond)), Tokens: stats.Tokens.Available, Requests: requests.Available,
+		RequestWindowSeconds: int32(requests.Window / time.Second), //nolint:gosec // a minute or a day
+	}
+}
+
+func readyCondition(key scheduler.Key, stats budget.Stats) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: key.Reason, Message: key.Message}
+	switch {
+	case !key.Ready:
+	case stats.Hold == budget.HoldUnauthorized:
+		c.Reason = v1alpha1.ReasonKeyRejected
+		c.Message = "the provider does not accept the key; put a valid one into the Secret, scans wait until then"
+	default:
+		c.Status = metav1.ConditionTrue
+	}
+	return c
+}
+
+func throttledCondition(stats budget.Stats) metav1.Condition {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionThrottled, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonWithinLimits,
+		Message: "the provider admits calls at the configured rate",
+	}
+	if stats.Throttled {
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonRateLimited
+		c.Message = fmt.Sprintf("the provider rejected calls for their rate; %d %% of the limits are used for now", stats.RatePercent)
+	}
+	return c
+}
+
+func quotaCondition(b *v1alpha1.TokenBudget, stats budget.Stats) metav1.Condition {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionQuotaExhausted, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonQuotaAvailable,
+		Message: "calls are paid for",
+	}
+	switch q := b.Spec.Quota; {
+	case stats.Hold == budget.HoldQuotaExhausted:
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonProviderQuotaExhausted
+		c.Message = "the provider's quota is used up; add credit or raise the limit there. Scans wait, a probe call finds out"
+	case q != nil && stats.QuotaUsed >= q.Tokens:
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonOwnQuotaExhausted
+		c.Message = fmt.Sprintf("%d of %d tokens of spec.quota are used in this %s; scans wait for the next one or a higher quota",
+			stats.QuotaUsed, q.Tokens, q.Period)
+	}
+	return c
+}

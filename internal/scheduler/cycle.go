@@ -1,0 +1,305 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/queue"
+)
+
+// defaultCallTimeout is used for stages that make no call.
+const defaultCallTimeout = time.Minute
+
+// cycle decides what to do now: writes to start, and when to look again if nothing happens.
+func (s *Scheduler) cycle() ([]*write, time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clk.Now()
+	next := s.expireWorkers(now)
+
+	room := s.opts.MaxWrites - s.writes
+	n := min(room, len(s.outbox))
+	writes := slices.Clone(s.outbox[:n])
+	s.outbox = slices.Delete(s.outbox, 0, n)
+	room -= n
+
+	if room > 0 {
+		clear(s.blocked)
+		s.queue.Pick(now, func(item queue.Item) queue.Decision {
+			if room == 0 {
+				return queue.Stop
+			}
+			wr, verdict := s.place(item, now)
+			if wr != nil {
+				writes = append(writes, wr)
+				room--
+			}
+			return verdict
+		})
+		s.noteBlocks(now)
+		s.rejectHopeless()
+	}
+	for _, b := range s.blocked {
+		next = earliest(next, b.retryAt)
+	}
+	if due, ok := s.queue.NextDue(); ok {
+		next = earliest(next, due)
+	}
+	reasons, due := s.dueReasons(now, room)
+	writes = append(writes, reasons...)
+	next = earliest(next, due)
+
+	s.writes += len(writes)
+	return writes, next
+}
+
+// block is why the first scan of a lane cannot go now.
+type block struct {
+	reason, message string
+	// retryAt is when it is worth another look if nothing else happens; zero where only an event helps.
+	retryAt time.Time
+}
+
+// place tries to give the item's stage to a worker. It returns the write to do, if any, and what the queue is to
+// do with the item.
+func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decision) {
+	st := s.scans[parseName(item.Key)]
+	stage := v1alpha1.StageName(item.Lane.Stage)
+	pools := s.byStage[stageKey{item.Lane.Namespace, stage}]
+	if len(pools) == 0 {
+		s.blocked[item.Lane] = block{reason: v1alpha1.ReasonWaitingForWorker, message: noPoolMessage(stage)}
+		return nil, queue.SkipLane
+	}
+	var best refusal
+	for _, p := range pools {
+		w := p.freeWorker()
+		if w == nil {
+			best.worse(refusal{reason: v1alpha1.ReasonWaitingForWorker, message: busyMessage(p)})
+			continue
+		}
+		r, why := s.reserve(st, p, stage, now)
+		if r == nil {
+			best.worse(why)
+			continue
+		}
+		r.worker = w.Name
+		return s.assign(st, p, r, now), queue.Take
+	}
+	if best.impossible {
+		s.suspects = append(s.suspects, st)
+		return nil, queue.Drop
+	}
+	s.blocked[item.Lane] = block{reason: best.reason, message: best.message, retryAt: earliest(s.blocked[item.Lane].retryAt, best.retryAt)}
+	if best.onlyThis {
+		return nil, queue.Skip
+	}
+	return nil, queue.SkipLane
+}
+
+// refusal is why a pool cannot take a scan now.
+type refusal struct {
+	reason, message string
+	retryAt         time.Time
+	// onlyThis says that a smaller scan of the same lane might be taken.
+	onlyThis bool
+	// impossible says that waiting will not help.
+	impossible bool
+}
+
+// worse keeps the refusal that is nearest to being lifted: of several pools, the one to wait for.
+func (r *refusal) worse(other refusal) {
+	switch {
+	case r.reason == "",
+		r.retryAt.IsZero() && !other.retryAt.IsZero(),
+		!other.retryAt.IsZero() && other.retryAt.Before(r.retryAt):
+		*r = other
+	}
+}
+
+// rejectHopeless ends the scans that turned out to be too large when their turn came: the provider has lowered
+// its limit since they were queued.
+func (s *Scheduler) rejectHopeless() {
+	for _, st := range s.suspects {
+		s.enqueue(st)
+	}
+	s.suspects = s.suspects[:0]
+}
+
+// reserve takes the tokens for a stage from one of the pool's budgets: of those that serve the model and have
+// room, the one that was given least for its weight.
+func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, now time.Time) (*run, refusal) {
+	r := &run{id: s.assignmentID(), stage: stage, since: now}
+	if record := pipeline.Stage(&st.obj.Status, stage); record != nil {
+		r.before = record.Tokens
+	}
+	if !pipeline.NeedsTokens(stage) {
+		return r, refusal{}
+	}
+	r.model = s.model(p, &st.obj.Spec)
+	r.formula = s.formula(st, p, stage, r.model)
+	r.reserved = s.estimator.Charge(string(stage), r.model, r.formula)
+
+	var best refusal
+	for _, ref := range s.budgetsByShare(p) {
+		acc := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
+		switch {
+		case acc == nil:
+			best.worse(refusal{reason: v1alpha1.ReasonWaitingForBudget, message: fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)})
+			continue
+		case !acc.serves(r.model):
+			continue
+		case !acc.key.Ready:
+			best.worse(refusal{reason: v1alpha1.ReasonWaitingForBudget, message: fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, acc.key.Message)})
+			continue
+		}
+		v := acc.ledger.Reserve(r.id, r.reserved, now)
+		if v.OK {
+			r.budget = acc.name
+			p.given[ref.Name] += float64(r.reserved) / float64(max(ref.Weight, 1))
+			return r, refusal{}
+		}
+		best.worse(budgetRefusal(acc, v, r.reserved, now))
+	}
+	return nil, best
+}
+
+// serves says whether the budget pays for a model.
+func (acc *account) serves(model string) bool {
+	_, ok := acc.models[model]
+	return ok
+}
+
+// budgetsByShare orders the pool's budgets by what they were given for their weight, least first.
+func (s *Scheduler) budgetsByShare(p *pool) []v1alpha1.BudgetReference {
+	if len(p.spec.Budgets) < 2 {
+		return p.spec.Budgets
+	}
+	refs := slices.Clone(p.spec.Budgets)
+	slices.SortStableFunc(refs, func(a, b v1alpha1.BudgetReference) int {
+		switch ga, gb := p.given[a.Name], p.given[b.Name]; {
+		case ga < gb:
+			return -1
+		case ga > gb:
+			return 1
+		default:
+			return 0
+		}
+	})
+	return refs
+}
+
+// assign assumes the assignment: from here on the worker and the budget count it as running.
+func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write {
+	st.run = r
+	s.load(r.worker, +1)
+	timeout := defaultCallTimeout
+	if t := p.spec.StageDefaults.TimeoutSeconds; t > 0 {
+		timeout = time.Duration(t) * time.Second
+	}
+	deadline := now.Add(timeout)
+	if end := pipeline.Deadline(st.obj.Spec, st.obj.CreationTimestamp.Time); end.Before(deadline) {
+		deadline = end
+	}
+	a := v1alpha1.Assignment{
+		ID: r.id, Stage: r.stage, Worker: r.worker.Name, Pool: p.name.Name, Budget: r.budget.Name, Model: r.model,
+		Attempt: 1, ReservedTokens: r.reserved, MaxAttempts: max(p.spec.StageDefaults.MaxAttempts, 1),
+	}
+	a.Deadline.Time = deadline
+	if record := pipeline.Stage(&st.obj.Status, r.stage); record != nil {
+		a.Attempt = record.Attempts + 1
+	}
+	if pipeline.NeedsTokens(r.stage) {
+		a.MaxOutputTokens = p.spec.StageDefaults.MaxOutputTokens
+	}
+	if r.stage == v1alpha1.StageVision {
+		a.ImageDetail = p.spec.StageDefaults.ImageDetail
+	}
+	s.opts.Observer.Assigned(p.name.Name, r.stage, now.Sub(st.waitingSince))
+	wr := &write{kind: writeAssign, event: pipeline.Assigned{Assignment: a, AcceptedAt: st.seenAt}}
+	s.prepare(st, wr)
+	return wr
+}
+
+// hopeless returns why a scan can never be assigned as pools and budgets are now, or nil.
+func (s *Scheduler) hopeless(st *scanState, pools []*pool, stage v1alpha1.StageName, now time.Time) *pipeline.Rejected {
+	if !pipeline.NeedsTokens(stage) {
+		return nil
+	}
+	var models, tooLarge []string
+	for _, p := range pools {
+		model := s.model(p, &st.obj.Spec)
+		need := s.estimator.Charge(string(stage), model, s.formula(st, p, stage, model))
+		for _, ref := range p.spec.Budgets {
+			acc := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
+			if acc == nil {
+				return nil // it may yet be created
+			}
+			models = append(models, acc.spec.Models...)
+			if !acc.serves(model) {
+				continue
+			}
+			v := acc.ledger.Check(need, now)
+			if v.Dimension != budget.TooLarge {
+				return nil
+			}
+			tooLarge = append(tooLarge, fmt.Sprintf("stage %s needs %d tokens in one call and TokenBudget %q allows no more than %d",
+				stage, v.Need, ref.Name, v.Limit))
+		}
+	}
+	if len(tooLarge) > 0 {
+		return &pipeline.Rejected{Reason: v1alpha1.ReasonRequestTooLarge, Message: strings.Join(tooLarge, "; ") +
+			"; lower stageDefaults.maxOutputTokens of the pool or raise tokensPerMinute of the budget, then create the scan anew"}
+	}
+	slices.Sort(models)
+	return &pipeline.Rejected{Reason: v1alpha1.ReasonUnsupportedModel, Message: fmt.Sprintf(
+		"no TokenBudget of the pools for stage %s serves model %q; supported: %s",
+		stage, s.model(pools[0], &st.obj.Spec), strings.Join(slices.Compact(models), ", "))}
+}
+
+// size is a call's estimate before calibration, and what it was made for.
+type size struct {
+	stage     v1alpha1.StageName
+	model     string
+	maxOutput int32
+	detail    v1alpha1.ImageDetail
+	tokens    int64
+}
+
+// formula is the estimate of a call before calibration, in tokens. The scan remembers it: building the call to
+// measure it is the dearest part of a decision.
+func (s *Scheduler) formula(st *scanState, p *pool, stage v1alpha1.StageName, model string) int64 {
+	d := &p.spec.StageDefaults
+	want := size{stage: stage, model: model, maxOutput: d.MaxOutputTokens, detail: d.ImageDetail, tokens: st.size.tokens}
+	if st.size != want {
+		var found v1alpha1.ScanResult
+		if st.obj.Status.Result != nil {
+			found = *st.obj.Status.Result
+		}
+		want.tokens = pipeline.EstimateStage(s.opts.Pack, st.obj.Spec, found, stage, model, d.MaxOutputTokens, d.ImageDetail)
+		st.size = want
+	}
+	return st.size.tokens
+}
+
+// estimateFor is what a stage would reserve in the first pool that runs it; zero where it needs no tokens.
+func (s *Scheduler) estimateFor(st *scanState, stage v1alpha1.StageName) int64 {
+	pools := s.byStage[stageKey{st.name.Namespace, stage}]
+	if len(pools) == 0 || !pipeline.NeedsTokens(stage) {
+		return 0
+	}
+	model := s.model(pools[0], &st.obj.Spec)
+	return s.estimator.Charge(string(stage), model, s.formula(st, pools[0], stage, model))
+}
+
+// parseName is the inverse of NamespacedName.String.
+func parseName(key string) types.NamespacedName {
+	namespace, name, _ := strings.Cut(key, "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}
+}

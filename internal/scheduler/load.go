@@ -1,0 +1,125 @@
+package scheduler
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+)
+
+// State is all that a new leader finds.
+type State struct {
+	Pools   []*v1alpha1.WorkerPool
+	Budgets []*v1alpha1.TokenBudget
+	// Keys holds the state of each budget's key, by the budget's index.
+	Keys    []Key
+	Workers []Worker
+	Scans   []*v1alpha1.ScanRequest
+}
+
+// Load rebuilds the model from the objects: running calls go on and are accounted for, the rest is queued. A
+// ledger starts from what the last leader wrote to the budget's status, at its most cautious. Call it once,
+// before Run and before any event.
+func (s *Scheduler) Load(state State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range state.Pools {
+		s.setPool(p)
+	}
+	now := s.clk.Now()
+	for i, b := range state.Budgets {
+		acc := s.setBudget(b, state.Keys[i])
+		acc.ledger.Restore(snapshotOf(&b.Status), reservationsOf(b, state.Scans), now)
+	}
+	for _, info := range state.Workers {
+		w := &worker{Worker: info, index: -1, expires: now.Add(info.LeaseDuration)}
+		s.workers[info.Name] = w
+		s.reheap(w)
+	}
+	for _, obj := range state.Scans {
+		s.scanChanged(obj)
+	}
+	running := 0
+	for _, st := range s.scans {
+		if st.run != nil {
+			running++
+		}
+	}
+	s.log.Info("scheduler loaded", "pools", len(s.pools), "budgets", len(s.budgets), "workers", len(s.workers),
+		"scans", len(s.scans), "running", running)
+	s.poke()
+}
+
+// reservationsOf finds the calls that a budget has been charged for since the last leader wrote its status, and
+// those that run.
+func reservationsOf(b *v1alpha1.TokenBudget, scans []*v1alpha1.ScanRequest) []budget.Reservation {
+	var since time.Time
+	if b.Status.Bucket != nil {
+		since = b.Status.Bucket.At.Time
+	}
+	var found []budget.Reservation
+	for _, scan := range scans {
+		if scan.Namespace != b.Namespace {
+			continue
+		}
+		a := scan.Status.Assignment
+		if a != nil && a.Budget == b.Name && a.ReservedTokens > 0 {
+			found = append(found, reservationOf(a))
+		}
+		for i := range scan.Status.Stages {
+			st := &scan.Status.Stages[i]
+			running := a != nil && a.Stage == st.Name
+			if !running && st.Budget == b.Name && st.Tokens.Reserved > 0 && st.FinishedAt.After(since) {
+				found = append(found, budget.Reservation{
+					ID: string(scan.UID) + "/" + string(st.Name), Tokens: st.Tokens.Reserved, At: st.StartedAt.Time, Done: true,
+				})
+			}
+		}
+	}
+	return found
+}
+
+func reservationOf(a *v1alpha1.Assignment) budget.Reservation {
+	return budget.Reservation{ID: a.ID, Tokens: a.ReservedTokens, At: a.AssignedAt.Time}
+}
+
+// snapshotOf reads what the last leader wrote.
+func snapshotOf(s *v1alpha1.TokenBudgetStatus) budget.Snapshot {
+	snapshot := budget.Snapshot{
+		TokensPerMinute: s.Limits.TokensPerMinute, RequestsPerMinute: s.Limits.RequestsPerMinute, RatePercent: s.Limits.RatePercent,
+		Totals: budget.Totals{
+			Calls: s.Totals.Calls, InputTokens: s.Totals.InputTokens,
+			CachedInputTokens: s.Totals.CachedInputTokens, OutputTokens: s.Totals.OutputTokens,
+		},
+	}
+	if b := s.Bucket; b != nil {
+		snapshot.At, snapshot.Tokens, snapshot.Requests = b.At.Time, b.Tokens, b.Requests
+		snapshot.RequestWindow = time.Duration(b.RequestWindowSeconds) * time.Second
+	}
+	if q := s.Quota; q != nil {
+		snapshot.QuotaUsed, snapshot.QuotaPeriodStart = q.UsedTokens, q.PeriodStart.Time
+	}
+	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionQuotaExhausted); c != nil &&
+		c.Status == metav1.ConditionTrue && c.Reason == v1alpha1.ReasonProviderQuotaExhausted {
+		snapshot.Hold = budget.HoldQuotaExhausted
+		if s.ResumeAt != nil {
+			snapshot.ResumeAt = s.ResumeAt.Time
+		}
+	}
+	for _, t := range s.Throttles {
+		switch t.Kind {
+		case v1alpha1.FailureRateLimited:
+			snapshot.Totals.RateLimitedTokens = t.Count
+		case v1alpha1.FailureQuotaExhausted:
+			snapshot.Totals.QuotaExhausted = t.Count
+		case v1alpha1.FailureSlowDown:
+			snapshot.Totals.SlowDown = t.Count
+		case v1alpha1.FailureUnauthorized:
+			snapshot.Totals.Unauthorized = t.Count
+		}
+	}
+	return snapshot
+}

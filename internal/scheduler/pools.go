@@ -1,0 +1,109 @@
+package scheduler
+
+import (
+	"container/heap"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// pool is a WorkerPool, its workers, and what each of its budgets was given.
+type pool struct {
+	name    types.NamespacedName
+	spec    v1alpha1.WorkerPoolSpec
+	workers workerHeap
+	// given counts the tokens each budget was given by this pool, divided by the budget's weight: the budget
+	// with the least is asked first.
+	given map[string]float64
+}
+
+// PoolChanged adds or replaces a pool.
+func (s *Scheduler) PoolChanged(obj *v1alpha1.WorkerPool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setPool(obj)
+	s.requeueAll(obj.Namespace) // the pool's settings decide how large its calls are
+	s.poke()
+}
+
+// PoolGone forgets a pool. Its workers stay registered and finish what they have.
+func (s *Scheduler) PoolGone(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.pools[name]; p != nil {
+		for len(p.workers) > 0 {
+			heap.Pop(&p.workers)
+		}
+		delete(s.pools, name)
+		s.indexPools()
+		s.requeueAll(name.Namespace)
+		s.poke()
+	}
+}
+
+func (s *Scheduler) setPool(obj *v1alpha1.WorkerPool) {
+	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
+	p := s.pools[name]
+	if p == nil {
+		p = &pool{name: name, given: map[string]float64{}}
+		s.pools[name] = p
+		for _, w := range s.workers { // workers may have been seen before their pool
+			if w.Name.Namespace == name.Namespace && w.Pool == name.Name {
+				s.reheap(w)
+			}
+		}
+	}
+	p.spec = *obj.Spec.DeepCopy()
+	for b := range p.given {
+		if !slices.ContainsFunc(p.spec.Budgets, func(ref v1alpha1.BudgetReference) bool { return ref.Name == b }) {
+			delete(p.given, b)
+		}
+	}
+	s.indexPools()
+}
+
+// indexPools rebuilds the index of pools by stage, in the order of their names so that decisions are
+// repeatable.
+func (s *Scheduler) indexPools() {
+	clear(s.byStage)
+	for _, p := range s.pools {
+		for _, stage := range p.spec.Stages {
+			k := stageKey{p.name.Namespace, stage}
+			s.byStage[k] = append(s.byStage[k], p)
+		}
+	}
+	for _, pools := range s.byStage {
+		slices.SortFunc(pools, func(a, b *pool) int {
+			if a.name.Name < b.name.Name {
+				return -1
+			}
+			return 1
+		})
+	}
+}
+
+// model is the model a scan is run with in this pool: its own, or the pool's.
+func (s *Scheduler) model(p *pool, spec *v1alpha1.ScanRequestSpec) string {
+	if spec.Model != "" {
+		return spec.Model
+	}
+	if p.spec.StageDefaults.Model != "" {
+		return p.spec.StageDefaults.Model
+	}
+	for _, ref := range p.spec.Budgets {
+		if a := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]; a != nil {
+			return a.spec.Models[0]
+		}
+	}
+	return ""
+}
+
+// freeWorker is the least loaded worker that takes another scan, or nil.
+func (p *pool) freeWorker() *worker {
+	if len(p.workers) == 0 || !p.workers[0].free() {
+		return nil
+	}
+	return p.workers[0]
+}

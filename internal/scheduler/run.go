@@ -1,0 +1,128 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+)
+
+// ErrGone is returned by a StatusWriter for a scan that no longer exists.
+var ErrGone = errors.New("the scan no longer exists")
+
+// writeHold is how long a scan stays out of the queue after a write that failed, unless it is seen to change.
+const writeHold = time.Second
+
+type writeKind int
+
+const (
+	writeAssign writeKind = iota
+	writeRelease
+	writeReject
+	writeReason
+)
+
+// write is a status write that is to be done.
+type write struct {
+	kind    writeKind
+	scan    *scanState
+	obj     *v1alpha1.ScanRequest
+	event   pipeline.Event
+	decided time.Time
+}
+
+// Run schedules until ctx ends, and returns when all writes have ended.
+func (s *Scheduler) Run(ctx context.Context, w StatusWriter) {
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	timer := s.clk.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		case <-timer.C():
+		}
+		writes, next := s.cycle()
+		for _, wr := range writes {
+			writers.Go(func() {
+				obj, err := w.Write(ctx, wr.obj, wr.event)
+				s.written(wr, obj, err)
+			})
+		}
+		timer.Stop()
+		select { // drop a tick that came meanwhile: the cycle has just run
+		case <-timer.C():
+		default:
+		}
+		if !next.IsZero() {
+			timer.Reset(max(next.Sub(s.clk.Now()), 0))
+		}
+	}
+}
+
+// post queues a write. The scan is out of the queue until the write has ended.
+func (s *Scheduler) post(st *scanState, wr *write) {
+	s.prepare(st, wr)
+	s.outbox = append(s.outbox, wr)
+}
+
+func (s *Scheduler) prepare(st *scanState, wr *write) {
+	wr.scan, wr.obj, wr.decided = st, st.obj, s.clk.Now()
+	st.pending = wr
+}
+
+// written takes note of how a write ended.
+func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.poke()
+	s.writes--
+	st, now := wr.scan, s.clk.Now()
+	st.pending = nil
+	if s.scans[st.name] != st { // deleted or replaced meanwhile; its accounts are closed
+		return
+	}
+	if obj != nil && newer(obj, st.obj) {
+		st.obj = obj
+	}
+	switch {
+	case err == nil:
+		if wr.kind == writeAssign {
+			s.opts.Observer.Dispatched(now.Sub(wr.decided))
+		}
+	case errors.Is(err, ErrGone):
+		s.cancelRun(st, wr, now)
+		s.forget(st)
+		return
+	default:
+		s.cancelRun(st, wr, now)
+		if wr.kind == writeAssign {
+			s.opts.Observer.WriteFailed()
+		}
+		if !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, pipeline.ErrFenced) && !errors.Is(err, context.Canceled) {
+			st.holdUntil = now.Add(writeHold) // or it would be tried again at once, and fail again
+			s.log.Error(err, "status write failed", "scan", st.name.String())
+		}
+	}
+	s.settleAndQueue(st)
+}
+
+// cancelRun gives back what an assignment that was not stored had reserved.
+func (s *Scheduler) cancelRun(st *scanState, wr *write, now time.Time) {
+	if wr.kind != writeAssign {
+		return
+	}
+	item := st.run
+	since := st.waitingSince
+	s.endRun(st, func(l *budget.Ledger, id string) { l.Cancel(id, now) })
+	st.waitingSince = since
+	if item != nil {
+		s.queue.Refund(st.name.Namespace+"/"+st.obj.Spec.UserID, item.reserved)
+	}
+}

@@ -1,0 +1,266 @@
+package scheduler
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/queue"
+)
+
+// scanState is what the scheduler knows of an unfinished scan.
+type scanState struct {
+	name types.NamespacedName
+	// obj is the newest version seen. It is shared with the cache and never changed.
+	obj *v1alpha1.ScanRequest
+	// seenAt is when the scan was first seen.
+	seenAt time.Time
+	// run is the assignment that is accounted for: stored, or assumed while pending is set.
+	run *run
+	// pending is the write that is under way.
+	pending *write
+	// holdUntil keeps the scan out of the queue after a failed write.
+	holdUntil time.Time
+	// waitingSince is when the scan last became ready to be assigned.
+	waitingSince time.Time
+	// size is the estimate of the next call.
+	size size
+	// checking is set while the scan is on the list of scans whose reason for waiting is looked at.
+	checking bool
+}
+
+// run is one assignment.
+type run struct {
+	id       string
+	stage    v1alpha1.StageName
+	worker   types.NamespacedName
+	budget   types.NamespacedName // zero where no tokens are needed
+	model    string
+	formula  int64 // the estimate before calibration
+	reserved int64
+	// before is what the stage had used when this run began.
+	before v1alpha1.TokenUsage
+	since  time.Time
+}
+
+// ScanChanged notes a scan as a watch event shows it. Versions older than the newest known one are ignored.
+func (s *Scheduler) ScanChanged(obj *v1alpha1.ScanRequest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scanChanged(obj)
+	s.poke()
+}
+
+func (s *Scheduler) scanChanged(obj *v1alpha1.ScanRequest) {
+	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
+	st := s.scans[name]
+	switch {
+	case st == nil && pipeline.IsFinished(&obj.Status):
+		return
+	case st == nil:
+		st = &scanState{name: name, seenAt: s.clk.Now()}
+		s.scans[name] = st
+	case st.obj.UID != obj.UID:
+		s.forget(st)
+		st = &scanState{name: name, seenAt: s.clk.Now()}
+		s.scans[name] = st
+	case !newer(obj, st.obj):
+		return
+	}
+	st.obj = obj
+	if st.pending == nil { // else the end of the write decides
+		st.holdUntil = time.Time{}
+		s.settleAndQueue(st)
+	}
+}
+
+// ScanGone forgets a deleted scan. What its call reserved stays charged, since the provider may have seen it.
+func (s *Scheduler) ScanGone(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.scans[name]; st != nil {
+		s.forget(st)
+		s.poke()
+	}
+}
+
+func (s *Scheduler) forget(st *scanState) {
+	s.endRun(st, func(l *budget.Ledger, id string) { l.Lost(id, s.clk.Now()) })
+	s.queue.Remove(st.name.String())
+	delete(s.scans, st.name)
+}
+
+// settleAndQueue brings the accounts in line with the newest version of the scan: it settles a run that has
+// ended, adopts one that is new to us, and puts the scan into the queue or takes it out.
+func (s *Scheduler) settleAndQueue(st *scanState) {
+	a := st.obj.Status.Assignment
+	if st.run != nil && (a == nil || a.ID != st.run.id) {
+		s.settle(st)
+	}
+	if st.run == nil && a != nil {
+		s.adopt(st, a)
+	}
+	switch {
+	case pipeline.IsFinished(&st.obj.Status):
+		s.queue.Remove(st.name.String())
+		delete(s.scans, st.name)
+	case st.run != nil:
+		s.queue.Remove(st.name.String())
+		if _, live := s.workers[st.run.worker]; !live {
+			s.release(st, v1alpha1.FailureWorkerLost, "the worker has no Lease")
+		}
+	default:
+		s.enqueue(st)
+	}
+}
+
+// settle ends the accounts of a run that the scan no longer shows.
+func (s *Scheduler) settle(st *scanState) {
+	r, now := st.run, s.clk.Now()
+	record := pipeline.Stage(&st.obj.Status, r.stage)
+	if record == nil { // the status was rewritten by someone else: the outcome is unknown
+		s.endRun(st, func(l *budget.Ledger, id string) { l.Lost(id, now) })
+		return
+	}
+	var class v1alpha1.FailureClass
+	var code string
+	var retryAfter time.Duration
+	if f := record.Failure; f != nil && record.State != v1alpha1.StageSucceeded {
+		class, code = f.Class, f.Code
+		retryAfter = time.Duration(f.RetryAfterMillis) * time.Millisecond
+	}
+	usage := v1alpha1.TokenUsage{
+		Input:       record.Tokens.Input - r.before.Input,
+		CachedInput: record.Tokens.CachedInput - r.before.CachedInput,
+		Output:      record.Tokens.Output - r.before.Output,
+	}
+	took := record.FinishedAt.Sub(record.StartedAt.Time)
+	s.endRun(st, func(l *budget.Ledger, id string) {
+		switch class {
+		case v1alpha1.FailureWorkerLost, v1alpha1.FailureDrained:
+			l.Lost(id, now)
+			return
+		}
+		settled := l.Settle(id, budget.Result{
+			Usage: usage, Observation: record.RateLimit, Class: class, Code: code, RetryAfter: retryAfter,
+		}, now)
+		if class == "" {
+			s.estimator.Observe(string(r.stage), r.model, budget.Sample{
+				Formula: r.formula, Charged: settled.Charged, Input: usage.Input, Output: usage.Output, Seconds: took.Seconds(),
+			})
+		}
+	})
+	s.opts.Observer.Settled(r.budget.Name, r.model, r.stage, class, r.reserved, usage, took)
+}
+
+// endRun takes a run off its worker and its budget.
+func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
+	r := st.run
+	if r == nil {
+		return
+	}
+	st.run = nil
+	st.waitingSince = s.clk.Now()
+	s.load(r.worker, -1)
+	if acc := s.budgets[r.budget]; acc != nil {
+		end(acc.ledger, r.id)
+		s.noteHold(acc)
+	}
+}
+
+// adopt accounts for an assignment that another leader made.
+func (s *Scheduler) adopt(st *scanState, a *v1alpha1.Assignment) {
+	st.run = s.runOf(st, a)
+	s.load(st.run.worker, +1)
+	if acc := s.budgets[st.run.budget]; acc != nil && a.ReservedTokens > 0 {
+		acc.ledger.Reserve(a.ID, a.ReservedTokens, s.clk.Now())
+	}
+}
+
+func (s *Scheduler) runOf(st *scanState, a *v1alpha1.Assignment) *run {
+	r := &run{
+		id: a.ID, stage: a.Stage, model: a.Model, reserved: a.ReservedTokens, formula: a.ReservedTokens,
+		worker: types.NamespacedName{Namespace: st.name.Namespace, Name: a.Worker},
+		since:  a.AssignedAt.Time,
+	}
+	if a.Budget != "" {
+		r.budget = types.NamespacedName{Namespace: st.name.Namespace, Name: a.Budget}
+	}
+	if record := pipeline.Stage(&st.obj.Status, a.Stage); record != nil {
+		r.before = record.Tokens
+	}
+	return r
+}
+
+// release takes a scan back from a worker that is gone.
+func (s *Scheduler) release(st *scanState, class v1alpha1.FailureClass, why string) {
+	if st.pending != nil {
+		return // when the write has ended, settleAndQueue sees that the worker is gone
+	}
+	s.post(st, &write{kind: writeRelease, event: pipeline.Released{AssignmentID: st.run.id, Class: class, Message: why}})
+}
+
+// enqueue puts a scan into the queue, at the place its age gives it.
+func (s *Scheduler) enqueue(st *scanState) {
+	if st.pending != nil {
+		return
+	}
+	spec, status := &st.obj.Spec, &st.obj.Status
+	stage := pipeline.NextStage(status)
+	if terminal := s.hopeless(st, s.byStage[stageKey{st.name.Namespace, stage}], stage, s.clk.Now()); terminal != nil {
+		s.queue.Remove(st.name.String())
+		s.post(st, &write{kind: writeReject, event: *terminal})
+		return
+	}
+	if st.waitingSince.IsZero() {
+		st.waitingSince = arrival(st)
+	}
+	item := queue.Item{
+		Key:        st.name.String(),
+		Lane:       queue.Lane{Namespace: st.name.Namespace, Stage: string(stage), Model: spec.Model},
+		StageIndex: pipeline.StageIndex(stage),
+		Priority:   spec.Priority,
+		User:       st.name.Namespace + "/" + spec.UserID,
+		Arrival:    arrival(st),
+		Tokens:     s.estimateFor(st, stage),
+		NotBefore:  st.holdUntil,
+		Suspended:  spec.Suspend,
+	}
+	if r := status.Retry; r != nil && r.Stage == stage && r.After.After(item.NotBefore) {
+		item.NotBefore = r.After.Time
+	}
+	now := s.clk.Now()
+	s.queue.Upsert(item, now)
+	s.checkLater(st, now)
+}
+
+// arrival is when the scan was accepted: it keeps its place in the queue for all its stages and attempts.
+func arrival(st *scanState) time.Time {
+	if at := st.obj.Status.AcceptedAt; !at.IsZero() {
+		return at.Time
+	}
+	return st.obj.CreationTimestamp.Time
+}
+
+// requeueAll recomputes the places of a namespace's waiting scans, after the pools or budgets have changed.
+func (s *Scheduler) requeueAll(namespace string) {
+	for _, st := range s.scans {
+		if st.name.Namespace == namespace && st.run == nil {
+			s.enqueue(st)
+		}
+	}
+}
+
+// newer says whether a is a later version of the object than b. Versions that cannot be compared count as newer,
+// as every version did before they were ordered.
+func newer(a, b *v1alpha1.ScanRequest) bool {
+	if a.ResourceVersion == b.ResourceVersion {
+		return false
+	}
+	c, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
+	return err != nil || c > 0
+}

@@ -1,0 +1,153 @@
+// Package scheduler gives waiting scans to workers, as fast as the token budgets allow and no faster.
+//
+// It is a model in memory, fed by watch events: scans, pools, budgets and workers as they are seen. A loop
+// picks the next scans in fair order, reserves tokens and a place at a worker in memory (it assumes), and hands
+// the write to a StatusWriter, many at a time. A write that fails gives everything back. The package is pure:
+// no Kubernetes client, no HTTP, no wall clock.
+package scheduler
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/queue"
+)
+
+// StatusWriter folds an event into a scan's status and stores it.
+type StatusWriter interface {
+	// Write returns the newest version of the scan that it knows, also next to an error. It does not return
+	// before it knows whether the write took place, unless ctx ends: it looks again and folds again where the
+	// scan was changed by others or an answer was lost. The error is pipeline.ErrStale or pipeline.ErrFenced
+	// where the scan has moved on so that nothing was stored, and ErrGone where it no longer exists.
+	Write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event) (*v1alpha1.ScanRequest, error)
+}
+
+// Options configure a Scheduler. The zero value of a field means its default.
+type Options struct {
+	// Clock tells the time. Required.
+	Clock clock.WithTicker
+	// Pack is the knowledge pack the workers use too; it decides how large the calls are. Required.
+	Pack *knowledge.Pack
+	// Log receives one line per change of state.
+	Log logr.Logger
+	// Incarnation makes assignment ids unique between leaders. Required.
+	Incarnation string
+	// MaxWrites bounds the status writes that are under way at the same time. Default 64.
+	MaxWrites int
+	// ReasonDelay is how long a reason for waiting must have held before it is written to the scan. Default 5 s.
+	ReasonDelay time.Duration
+	// ReasonsPerSecond bounds the writes of reasons for waiting. Default 20.
+	ReasonsPerSecond int
+	// Observer is told of decisions, for metrics. Default: none.
+	Observer Observer
+}
+
+// Observer is told what the scheduler does. Its methods are called with the scheduler's lock held and must not
+// call back.
+type Observer interface {
+	// Assigned is called when a stage is given to a worker, with the time since the scan began to wait for it.
+	Assigned(pool string, stage v1alpha1.StageName, waited time.Duration)
+	// Settled is called when a call has ended, with what was reserved and what the provider reported.
+	Settled(budgetName, model string, stage v1alpha1.StageName, class v1alpha1.FailureClass, reserved int64, usage v1alpha1.TokenUsage, took time.Duration)
+	// Dispatched is called when an assignment is stored, with the time since it was decided.
+	Dispatched(took time.Duration)
+	// WriteFailed is called when an assignment could not be stored.
+	WriteFailed()
+}
+
+// Scheduler is the model and the loop. All methods are safe for concurrent use.
+type Scheduler struct {
+	opts Options
+	clk  clock.WithTicker
+	log  logr.Logger
+
+	mu        sync.Mutex
+	queue     *queue.Queue
+	estimator *budget.Estimator
+	scans     map[types.NamespacedName]*scanState
+	pools     map[types.NamespacedName]*pool
+	byStage   map[stageKey][]*pool
+	budgets   map[types.NamespacedName]*account
+	workers   map[types.NamespacedName]*worker
+	blocked   map[queue.Lane]block
+	// blockedSince outlives a cycle, which blocked does not.
+	blockedSince map[queue.Lane]laneBlock
+	outbox       []*write      // writes that are not picks: releases and rejections
+	checks       []reasonCheck // scans whose reason for waiting is to be looked at, in order
+	toExplain    []*scanState  // scans whose reason is to be written, in order
+	suspects     []*scanState  // scans that may never fit, found while picking
+	nextID       uint64
+	writes       int
+	reasons      *rate.Limiter
+
+	wake chan struct{}
+}
+
+// stageKey finds the pools that run a stage.
+type stageKey struct {
+	namespace string
+	stage     v1alpha1.StageName
+}
+
+// New returns an empty scheduler. Feed it with Load before Run.
+func New(opts Options) *Scheduler {
+	if opts.MaxWrites == 0 {
+		opts.MaxWrites = 64
+	}
+	if opts.ReasonDelay == 0 {
+		opts.ReasonDelay = 5 * time.Second
+	}
+	if opts.ReasonsPerSecond == 0 {
+		opts.ReasonsPerSecond = 20
+	}
+	if opts.Observer == nil {
+		opts.Observer = noObserver{}
+	}
+	return &Scheduler{
+		opts: opts, clk: opts.Clock, log: opts.Log,
+		queue:        queue.New(),
+		estimator:    budget.NewEstimator(),
+		scans:        map[types.NamespacedName]*scanState{},
+		pools:        map[types.NamespacedName]*pool{},
+		byStage:      map[stageKey][]*pool{},
+		budgets:      map[types.NamespacedName]*account{},
+		workers:      map[types.NamespacedName]*worker{},
+		blocked:      map[queue.Lane]block{},
+		blockedSince: map[queue.Lane]laneBlock{},
+		reasons:      rate.NewLimiter(rate.Limit(opts.ReasonsPerSecond), opts.ReasonsPerSecond),
+		wake:         make(chan struct{}, 1),
+	}
+}
+
+// poke makes the loop look again.
+func (s *Scheduler) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// assignmentID returns an id that no other assignment has.
+func (s *Scheduler) assignmentID() string {
+	s.nextID++
+	return s.opts.Incarnation + "-" + strconv.FormatUint(s.nextID, 36)
+}
+
+type noObserver struct{}
+
+func (noObserver) Assigned(string, v1alpha1.StageName, time.Duration) {}
+func (noObserver) Settled(string, string, v1alpha1.StageName, v1alpha1.FailureClass, int64, v1alpha1.TokenUsage, time.Duration) {
+}
+func (noObserver) Dispatched(time.Duration) {}
+func (noObserver) WriteFailed()             {}

@@ -1,0 +1,137 @@
+package scheduler
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/queue"
+)
+
+// Standing is where a waiting scan stands.
+type Standing struct {
+	// Ahead is the number of scans that go first, TokensAhead what they reserve.
+	Ahead       int
+	TokensAhead int64
+	// Wait is the estimated time until the scan is assigned; zero where it is unknown.
+	Wait time.Duration
+	// Reason and Message say why the scan waits.
+	Reason, Message string
+}
+
+// Standing says where a waiting scan stands; ok is false for a scan that does not wait.
+func (s *Scheduler) Standing(name types.NamespacedName) (standing Standing, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.scans[name]
+	if st == nil || !s.waits(st) {
+		return Standing{}, false
+	}
+	pos, _ := s.queue.Position(name.String())
+	standing = Standing{Ahead: pos.Ahead, TokensAhead: pos.TokensAhead}
+	standing.Reason, standing.Message = s.explain(st, s.clk.Now())
+	stage := pipeline.NextStage(&st.obj.Status)
+	if perMinute := s.tokensPerMinute(stageKey{name.Namespace, stage}); perMinute > 0 {
+		standing.Wait = time.Duration(float64(pos.TokensAhead) / perMinute * float64(time.Minute))
+	}
+	return standing, true
+}
+
+// tokensPerMinute is what the budgets of the pools for a stage allow together.
+func (s *Scheduler) tokensPerMinute(k stageKey) float64 {
+	var sum float64
+	seen := map[types.NamespacedName]bool{}
+	for _, p := range s.byStage[k] {
+		for _, ref := range p.spec.Budgets {
+			name := types.NamespacedName{Namespace: k.namespace, Name: ref.Name}
+			if acc := s.budgets[name]; acc != nil && acc.key.Ready && !seen[name] {
+				seen[name] = true
+				stats := acc.ledger.Stats(s.clk.Now())
+				sum += float64(stats.TokensPerMinute) * float64(stats.RatePercent) / 100
+			}
+		}
+	}
+	return sum
+}
+
+// PoolLoad is the work of a pool.
+type PoolLoad struct {
+	// Queued is the number of scans ready for a stage of the pool, without those that back off or are suspended.
+	Queued int
+	// InFlight is the number of scans the pool's workers have.
+	InFlight int
+	// Active is the number of live workers that take work.
+	Active int
+}
+
+// PoolLoad returns the work of a pool; ok is false for a pool that is not known.
+func (s *Scheduler) PoolLoad(name types.NamespacedName) (load PoolLoad, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pools[name]
+	if p == nil {
+		return PoolLoad{}, false
+	}
+	for _, w := range p.workers {
+		load.InFlight += w.inFlight
+		if !w.Draining {
+			load.Active++
+		}
+	}
+	for _, stage := range p.spec.Stages {
+		load.Queued += s.queue.Ready(name.Namespace, string(stage))
+	}
+	return load, true
+}
+
+// BudgetStats returns the figures of a budget's ledger; ok is false for a budget that is not known.
+func (s *Scheduler) BudgetStats(name types.NamespacedName) (stats budget.Stats, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	acc := s.budgets[name]
+	if acc == nil {
+		return budget.Stats{}, false
+	}
+	return acc.ledger.Stats(s.clk.Now()), true
+}
+
+// Budgets lists the known budgets.
+func (s *Scheduler) Budgets() []types.NamespacedName {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make([]types.NamespacedName, 0, len(s.budgets))
+	for name := range s.budgets {
+		names = append(names, name)
+	}
+	return names
+}
+
+// Waiting counts the waiting scans by stage and reason, for metrics.
+func (s *Scheduler) Waiting() map[v1alpha1.StageName]map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := map[v1alpha1.StageName]map[string]int{}
+	now := s.clk.Now()
+	for _, st := range s.scans {
+		if !s.waits(st) {
+			continue
+		}
+		stage := pipeline.NextStage(&st.obj.Status)
+		if counts[stage] == nil {
+			counts[stage] = map[string]int{}
+		}
+		reason, _ := s.explain(st, now)
+		counts[stage][reason]++
+	}
+	return counts
+}
+
+// OldestWaiting returns the ages of the queue's oldest scans, by stage and state.
+func (s *Scheduler) OldestWaiting() []queue.Age {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.Oldest(s.clk.Now())
+}

@@ -1,0 +1,250 @@
+package scheduler
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/queue"
+)
+
+// waitInput is all that the checks below look at.
+type waitInput struct {
+	now     time.Time
+	spec    *v1alpha1.ScanRequestSpec
+	status  *v1alpha1.ScanRequestStatus
+	stage   v1alpha1.StageName
+	block   *block
+	ahead   queue.Position
+	queued  bool
+	perHour float64
+}
+
+// waitCheck finds one reason for waiting.
+type waitCheck func(in waitInput) (reason, message string, waits bool)
+
+// waitChecks are asked in this order; the first that finds a reason gives it.
+var waitChecks = []waitCheck{checkSuspended, checkBackingOff, checkBlocked, checkPosition}
+
+func checkSuspended(in waitInput) (string, string, bool) {
+	return v1alpha1.ReasonSuspended, "spec.suspend is true; set it to false to go on", in.spec.Suspend
+}
+
+func checkBackingOff(in waitInput) (string, string, bool) {
+	r := in.status.Retry
+	if r == nil || r.Stage != in.stage || !r.After.After(in.now) {
+		return "", "", false
+	}
+	return v1alpha1.ReasonBackingOff, fmt.Sprintf("attempt %d of stage %s failed; the next one is due at %s",
+		r.Count, r.Stage, r.After.UTC().Format(time.RFC3339)), true
+}
+
+func checkBlocked(in waitInput) (string, string, bool) {
+	if in.block == nil {
+		return "", "", false
+	}
+	message := in.block.message
+	if in.queued && in.ahead.Ahead > 0 {
+		message += fmt.Sprintf("; %d scans with %s tokens ahead", in.ahead.Ahead, thousands(in.ahead.TokensAhead))
+		if in.perHour > 0 {
+			eta := time.Duration(float64(in.ahead.TokensAhead) / in.perHour * float64(time.Hour))
+			message += ", about " + eta.Round(time.Second).String()
+		}
+	}
+	return in.block.reason, message, true
+}
+
+// checkPosition gives the reason of a scan whose turn has not come although nothing is blocked: the writes of
+// those before it are under way.
+func checkPosition(in waitInput) (string, string, bool) {
+	return v1alpha1.ReasonWaitingForWorker, "the scan's turn has not come; others are being assigned", in.queued
+}
+
+// explain says why a scan waits.
+func (s *Scheduler) explain(st *scanState, now time.Time) (reason, message string) {
+	in := waitInput{now: now, spec: &st.obj.Spec, status: &st.obj.Status, stage: pipeline.NextStage(&st.obj.Status)}
+	lane := queue.Lane{Namespace: st.name.Namespace, Stage: string(in.stage), Model: in.spec.Model}
+	if b, ok := s.blocked[lane]; ok {
+		in.block = &b
+	}
+	in.ahead, in.queued = s.queue.Position(st.name.String())
+	in.perHour = s.tokensPerMinute(stageKey{st.name.Namespace, in.stage}) * 60
+	for _, check := range waitChecks {
+		if reason, message, waits := check(in); waits {
+			return reason, message
+		}
+	}
+	return "", ""
+}
+
+// reasonCheck is a scan whose reason for waiting is to be looked at, and when.
+type reasonCheck struct {
+	scan *scanState
+	at   time.Time
+}
+
+// laneBlock is the reason that the head of a lane has been waiting for, and since when.
+type laneBlock struct {
+	reason string
+	since  time.Time
+}
+
+// noteBlocks remembers since when each lane has been blocked for the same reason.
+func (s *Scheduler) noteBlocks(now time.Time) {
+	for lane := range s.blockedSince {
+		if _, still := s.blocked[lane]; !still {
+			delete(s.blockedSince, lane)
+		}
+	}
+	for lane, b := range s.blocked {
+		if s.blockedSince[lane].reason != b.reason {
+			s.blockedSince[lane] = laneBlock{reason: b.reason, since: now}
+		}
+	}
+}
+
+// heldSince is since when a scan has been waiting for a reason.
+func (s *Scheduler) heldSince(st *scanState, reason string) time.Time {
+	lane := queue.Lane{Namespace: st.name.Namespace, Stage: string(pipeline.NextStage(&st.obj.Status)), Model: st.obj.Spec.Model}
+	if b, ok := s.blockedSince[lane]; ok && b.reason == reason && b.since.After(st.waitingSince) {
+		return b.since
+	}
+	return st.waitingSince
+}
+
+// dueReasons returns the writes of reasons that have held long enough, oldest first and within the rate, and
+// when to look again.
+func (s *Scheduler) dueReasons(now time.Time, room int) ([]*write, time.Time) {
+	for len(s.checks) > 0 && !now.Before(s.checks[0].at) {
+		st := s.checks[0].scan
+		s.checks = s.checks[1:]
+		st.checking = false
+		if !s.waits(st) {
+			continue
+		}
+		reason, _ := s.explain(st, now)
+		if now.Sub(s.heldSince(st, reason)) >= s.opts.ReasonDelay && unwritten(st, reason) {
+			s.toExplain = append(s.toExplain, st)
+		}
+		s.checkLater(st, now)
+	}
+	var writes []*write
+	for len(s.toExplain) > 0 && room > len(writes) {
+		st := s.toExplain[0]
+		var reason, message string
+		if s.waits(st) {
+			reason, message = s.explain(st, now)
+		}
+		if unwritten(st, reason) {
+			if !s.reasons.AllowN(now, 1) {
+				break
+			}
+			wr := &write{kind: writeReason, event: pipeline.Waiting{Reason: reason, Message: message}}
+			s.queue.Remove(st.name.String())
+			s.prepare(st, wr)
+			writes = append(writes, wr)
+		}
+		s.toExplain = s.toExplain[1:]
+	}
+	var next time.Time
+	if len(s.checks) > 0 {
+		next = s.checks[0].at
+	}
+	if len(s.toExplain) > 0 {
+		next = earliest(next, now.Add(time.Second/time.Duration(s.opts.ReasonsPerSecond)))
+	}
+	return writes, next
+}
+
+// waits says whether a scan is known, unfinished and not being worked on.
+func (s *Scheduler) waits(st *scanState) bool {
+	return s.scans[st.name] == st && st.run == nil && st.pending == nil
+}
+
+// checkLater puts a scan on the list of those to look at. All wait for the same time, so that the list is in
+// order.
+func (s *Scheduler) checkLater(st *scanState, now time.Time) {
+	if st.checking {
+		return
+	}
+	st.checking = true
+	s.checks = append(s.checks, reasonCheck{scan: st, at: now.Add(s.opts.ReasonDelay)})
+}
+
+// unwritten says whether the object does not show the reason yet.
+func unwritten(st *scanState, reason string) bool {
+	c := meta.FindStatusCondition(st.obj.Status.Conditions, v1alpha1.ConditionAdmitted)
+	return reason != "" && (c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason)
+}
+
+// budgetRefusal translates a ledger's verdict.
+func budgetRefusal(acc *account, v budget.Verdict, need int64, now time.Time) refusal {
+	r := refusal{retryAt: v.RetryAt}
+	until := ""
+	if !v.RetryAt.IsZero() {
+		until = ", about " + v.RetryAt.Sub(now).Round(100*time.Millisecond).String()
+	}
+	switch v.Dimension {
+	case budget.Tokens:
+		r.reason, r.onlyThis = v1alpha1.ReasonWaitingForTokens, true
+		r.message = fmt.Sprintf("TokenBudget %q has no room for %s tokens yet%s", acc.name.Name, thousands(need), until)
+	case budget.Requests:
+		r.reason = v1alpha1.ReasonWaitingForRequests
+		r.message = fmt.Sprintf("TokenBudget %q has no room for another request yet%s", acc.name.Name, until)
+	case budget.QuotaTokens:
+		r.reason, r.onlyThis = v1alpha1.ReasonWaitingForQuota, true
+		r.message = fmt.Sprintf("the quota of TokenBudget %q is used up%s; raise spec.quota to go on earlier", acc.name.Name, until)
+	case budget.TooLarge:
+		r.reason, r.onlyThis, r.impossible = v1alpha1.ReasonRequestTooLarge, true, true
+		r.message = fmt.Sprintf("TokenBudget %q allows %d tokens and the call needs %d", acc.name.Name, v.Limit, v.Need)
+	default:
+		r.reason, r.message = heldRefusal(acc, now)
+	}
+	return r
+}
+
+// heldRefusal explains a budget that holds everything back.
+func heldRefusal(acc *account, now time.Time) (reason, message string) {
+	why, until, _ := acc.ledger.Held(now)
+	next := ""
+	if !until.IsZero() {
+		next = "; the next probe call is due at " + until.UTC().Format(time.RFC3339)
+	}
+	switch why {
+	case budget.HoldUnauthorized:
+		return v1alpha1.ReasonWaitingForBudget, fmt.Sprintf(
+			"the provider rejected the key of TokenBudget %q; correct Secret %q%s", acc.name.Name, acc.spec.SecretRef.Name, next)
+	default:
+		return v1alpha1.ReasonWaitingForQuota, fmt.Sprintf(
+			"the provider's quota for TokenBudget %q is used up; add credit or raise the limit at the provider%s", acc.name.Name, next)
+	}
+}
+
+func noPoolMessage(stage v1alpha1.StageName) string {
+	return fmt.Sprintf("no WorkerPool of the namespace runs stage %s; create one", stage)
+}
+
+func busyMessage(p *pool) string {
+	if len(p.workers) == 0 {
+		return fmt.Sprintf("WorkerPool %q has no live worker", p.name.Name)
+	}
+	return fmt.Sprintf("all %d workers of WorkerPool %q are busy or draining", len(p.workers), p.name.Name)
+}
+
+// thousands prints a number of tokens for people: "412", "12 k", "3.4 M".
+func thousands(n int64) string {
+	switch {
+	case n < 10_000:
+		return strconv.FormatInt(n, 10)
+	case n < 1_000_000:
+		return strconv.FormatInt((n+500)/1000, 10) + " k"
+	default:
+		return strconv.FormatFloat(float64(n)/1e6, 'f', 1, 64) + " M"
+	}
+}
