@@ -1,0 +1,87 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
+)
+
+const (
+	// watchLag bounds how far the watch of a working replica is behind. The API server is not asked for a scan
+	// whose id was made longer ago.
+	watchLag = 2 * time.Minute
+	// readThroughRate and readThroughBurst bound what polls of unknown ids can ask of the API server.
+	readThroughRate  = 100 // per second
+	readThroughBurst = 200
+)
+
+// ownScan finds a scan of the caller's. A scan of another user is not found, with code as the problem's code.
+func (s *Server) ownScan(ctx context.Context, name string, caller Caller, code string) (*v1alpha1.ScanRequest, error) {
+	if len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return nil, notFound(code)
+	}
+	scan, err := s.scans.Get(ctx, name)
+	if apierrors.IsNotFound(err) {
+		scan, err = s.readThrough(ctx, name)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, notFound(code)
+	case err != nil:
+		return nil, fromKubernetes(err)
+	case scan.Spec.UserID != caller.UserID:
+		return nil, notFound(code)
+	default:
+		return scan, nil
+	}
+}
+
+// readThrough asks the API server for a scan that the watch has not delivered: it may have been created a
+// moment ago, here or on another replica.
+func (s *Server) readThrough(ctx context.Context, name string) (*v1alpha1.ScanRequest, error) {
+	notFound := apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("scanrequests").GroupResource(), name)
+	now := s.clock.Now()
+	if id, err := uuid.Parse(name); err == nil && id.Version() == 7 {
+		seconds, nanos := id.Time().UnixTime()
+		if now.Sub(time.Unix(seconds, nanos)) > watchLag {
+			return nil, notFound
+		}
+	}
+	if !s.readThroughs.AllowN(now, 1) {
+		s.metrics.readThroughs.WithLabelValues("limited").Inc()
+		return nil, &problemError{
+			status: http.StatusServiceUnavailable, code: scanapi.CodeUnavailable,
+			detail: "Too many unknown scans are asked for. Try again.", retryAfter: time.Second,
+		}
+	}
+	ctx, stop := s.writeContext(ctx)
+	defer stop()
+	scan, err := s.scans.GetLive(ctx, name)
+	switch {
+	case err == nil:
+		s.metrics.readThroughs.WithLabelValues("found").Inc()
+	case apierrors.IsNotFound(err):
+		s.metrics.readThroughs.WithLabelValues("not_found").Inc()
+	default:
+		s.metrics.readThroughs.WithLabelValues("error").Inc()
+	}
+	return scan, err
+}
+
+func notFound(code string) *problemError {
+	return problemf(http.StatusNotFound, code,
+		"There is no such scan of yours. It may have been deleted: results are kept for a limited time.")
+}
+
+// writeContext bounds a call to the API server. It outlives the client's request, so that a client that goes
+// away leaves nothing undecided.
+func (s *Server) writeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), s.apiTimeout)
+}

@@ -1,0 +1,199 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"net/http"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
+)
+
+const (
+	// retryBase and retrySpread say when a client whose stream breaks reconnects: they are spread, so that the
+	// streams of a replica that stops do not come back at one instant.
+	retryBase   = time.Second
+	retrySpread = 2 * time.Second
+)
+
+// streamByQuery is the older spelling of stream.
+func (s *Server) streamByQuery(w http.ResponseWriter, r *http.Request, caller Caller) error {
+	jobID := r.URL.Query().Get("job_id")
+	if jobID == "" {
+		return invalid(scanapi.CodeJobIDRequired, scanapi.FieldError{Field: "job_id", Rule: "required", Detail: "is required"})
+	}
+	return s.stream(w, r, caller, jobID)
+}
+
+// streamByPath streams the events of the scan in the path.
+func (s *Server) streamByPath(w http.ResponseWriter, r *http.Request, caller Caller) error {
+	return s.stream(w, r, caller, r.PathValue("id"))
+}
+
+// stream sends a scan's events until the last one. The handler's own goroutine is all that a stream has.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller Caller, jobID string) error {
+	if s.isEnding() {
+		return draining()
+	}
+	// The mailbox is opened before the scan is looked up: what happens in between is in one or the other.
+	mail, ok := s.hub.subscribe(jobID)
+	if !ok {
+		return &problemError{
+			status: http.StatusServiceUnavailable, code: scanapi.CodeTooManyStreams,
+			detail: "This server has as many open streams as it takes. Poll the result instead, or try again.", retryAfter: retryBase + retrySpread,
+		}
+	}
+	defer s.hub.leave(mail)
+	scan, err := s.ownScan(r.Context(), jobID, caller, scanapi.CodeScanNotFound)
+	if err != nil {
+		return err
+	}
+	next := nextEvent(r)
+	if isFinished(scan) && next >= len(Events(scan)) {
+		// EventSource reconnects when a stream ends, even after the last event. This answer stops it.
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	out, err := s.openStream(w, jobID)
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	s.follow(r, out, scan, mail, next)
+	return nil
+}
+
+// nextEvent is the number of the first event to send: the one after the last that the client has seen. An id that
+// is none of ours, for example of the system that served the client before, replays the stream.
+func nextEvent(r *http.Request) int {
+	seen, err := strconv.Atoi(r.Header.Get(scanapi.LastEventIDHeader))
+	if err != nil || seen < 0 {
+		return 0
+	}
+	return seen + 1
+}
+
+// follow sends events as the scan gets on. It returns when the stream has ended, however that came.
+func (s *Server) follow(r *http.Request, out *eventWriter, scan *v1alpha1.ScanRequest, mail *mailbox, next int) {
+	keepalive := s.clock.NewTimer(s.keepalive)
+	defer keepalive.Stop()
+	deleted, waited := false, false
+	for {
+		events := Events(scan)
+		for ; next < len(events); next++ {
+			if !out.send(events[next]) {
+				return
+			}
+			if events[next].Last() && waited {
+				s.metrics.delivery.Observe(s.clock.Since(events[next].TS).Seconds())
+			}
+		}
+		if isFinished(scan) {
+			return
+		}
+		if deleted {
+			out.send(cancelled(scan.Name, s.clock.Now(), events))
+			return
+		}
+		waited = true
+		select {
+		case <-mail.ready:
+			scan, deleted = mail.take()
+		case <-keepalive.C():
+			if !out.comment("keepalive") {
+				return
+			}
+			deleted = s.hasGone(r.Context(), scan.Name)
+		case <-r.Context().Done():
+			return
+		case <-s.ending:
+			out.comment("the server stops; reconnect")
+			return
+		}
+		keepalive.Reset(s.keepalive)
+	}
+}
+
+// hasGone says whether a scan was deleted without the watch having told of it: one that was created and deleted
+// while the watch was broken is in no event. The API server is asked only about a scan that the watch does not
+// know.
+func (s *Server) hasGone(ctx context.Context, name string) bool {
+	if _, err := s.scans.Get(ctx, name); !apierrors.IsNotFound(err) {
+		return false
+	}
+	_, err := s.readThrough(ctx, name)
+	return apierrors.IsNotFound(err)
+}
+
+// eventWriter writes server-sent events, each with a deadline of its own.
+type eventWriter struct {
+	server  *Server
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+// openStream sends the headers of a stream. Proxies are told neither to buffer nor to compress it.
+func (s *Server) openStream(w http.ResponseWriter, jobID string) (*eventWriter, error) {
+	out := &eventWriter{server: s, w: w, control: http.NewResponseController(w)}
+	// The server's read timeout is one for requests: on a stream it would end the connection.
+	if err := out.control.SetReadDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("lift the read timeout: %w", err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(jobID)) // never fails
+	retry := retryBase + time.Duration(hash.Sum32()%uint32(retrySpread/time.Millisecond))*time.Millisecond
+	out.write("retry: " + strconv.FormatInt(retry.Milliseconds(), 10) + "\n\n")
+	return out, nil
+}
+
+// send writes an event and returns false when the client is gone or too slow.
+func (o *eventWriter) send(e Event) bool {
+	data, err := e.encode()
+	if err != nil {
+		o.server.log.Error(err, "An event cannot be sent", "scan", e.JobID)
+		return false
+	}
+	if !o.write("id: " + strconv.Itoa(e.Seq) + "\nevent: " + e.Stage + "\ndata: " + string(data) + "\n\n") {
+		return false
+	}
+	o.server.metrics.events.WithLabelValues(e.Stage).Inc()
+	return true
+}
+
+// comment writes a line that clients ignore.
+func (o *eventWriter) comment(text string) bool {
+	return o.write(": " + text + "\n\n")
+}
+
+// write sends a piece of the stream at once. A client that does not take it in time is dropped; it resumes where
+// it was.
+func (o *eventWriter) write(text string) bool {
+	// A socket's deadline is an instant of the wall clock.
+	if err := o.control.SetWriteDeadline(time.Now().Add(o.server.writeTimeout)); err != nil {
+		return false
+	}
+	if _, err := o.w.Write([]byte(text)); err != nil {
+		return false
+	}
+	if err := o.control.Flush(); err != nil {
+		return false
+	}
+	// HTTP/2 resets a stream whose deadline passes, even if nothing is being written.
+	return o.control.SetWriteDeadline(time.Time{}) == nil
+}
+
+// close bounds what the server writes to end the stream.
+func (o *eventWriter) close() {
+	_ = o.control.SetWriteDeadline(time.Now().Add(o.server.writeTimeout)) // fails only if the client is gone
+}

@@ -1,0 +1,188 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
+)
+
+// jobIDNamespace is the namespace of the UUIDv5 of scans with an idempotency key. It must never change: a
+// repeated submit would not find the first one.
+var jobIDNamespace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("job-id."+v1alpha1.GroupName))
+
+const (
+	// createAttempts bounds how often a repeated submit is tried whose first scan disappears meanwhile.
+	createAttempts = 3
+	// fallbackRetryAfter is the Retry-After of a rejected submit while nothing tells how fast scans finish.
+	fallbackRetryAfter = 10 * time.Second
+	// maxRetryAfter bounds the Retry-After of a rejected submit.
+	maxRetryAfter = 5 * time.Minute
+	// drainShare is the share of the limit that has to drain before a rejected client is told to come back:
+	// with less, those that were rejected together would all come back for a single place.
+	drainShare = 10
+)
+
+// submit accepts a scan.
+func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller Caller) error {
+	request, err := decodeSubmit(w, r)
+	if err != nil {
+		return err
+	}
+	if err := validate(request); err != nil {
+		return err
+	}
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	scan, err := newScan(request, caller, key)
+	if err != nil {
+		return err
+	}
+	ctx, stop := s.writeContext(r.Context())
+	defer stop()
+	if err := s.accept(ctx, scan); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, scanapi.SubmitResponse{
+		JobID:     scan.Name,
+		StreamURL: scanapi.EventsPath(scan.Name),
+		ResultURL: scanapi.ResultPath(scan.Name),
+		Status:    scanapi.StatusQueued,
+	})
+	return nil
+}
+
+// newScan is the object of a submit. With an idempotency key its name follows from user and key, so that the
+// API server itself refuses a second one, and it carries the hash of what was asked for.
+func newScan(request *scanapi.SubmitRequest, caller Caller, key string) (*v1alpha1.ScanRequest, error) {
+	scan := &v1alpha1.ScanRequest{
+		Spec: v1alpha1.ScanRequestSpec{
+			ImageURL: request.ImageURL, UserInput: request.UserInput, Model: request.Model, UserID: caller.UserID,
+		},
+	}
+	if key != "" {
+		scan.Name = uuid.NewSHA1(jobIDNamespace, []byte(unambiguous(caller.UserID, key))).String()
+		hash := sha256.Sum256([]byte(unambiguous(request.ImageURL, request.UserInput, request.Model)))
+		scan.Annotations = map[string]string{v1alpha1.AnnotationRequestHash: hex.EncodeToString(hash[:])}
+		return scan, nil
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make a job id: %w", err)
+	}
+	scan.Name = id.String()
+	return scan, nil
+}
+
+// unambiguous joins strings so that no other strings give the same: each is preceded by its length.
+func unambiguous(parts ...string) string {
+	joined := ""
+	for _, part := range parts {
+		joined += strconv.Itoa(len(part)) + ":" + part
+	}
+	return joined
+}
+
+// accept creates the scan, or finds the one that the same submit created before.
+func (s *Server) accept(ctx context.Context, scan *v1alpha1.ScanRequest) error {
+	if scan.Annotations != nil {
+		// A repeated submit is answered even while new ones are turned away, and without a write.
+		if first, err := s.scans.Get(ctx, scan.Name); err == nil {
+			return sameRequest(first, scan)
+		}
+	}
+	if err := s.checkSupported(ctx, scan.Spec.Model); err != nil {
+		return err
+	}
+	if err := s.admit(scan); err != nil {
+		return err
+	}
+	err := s.create(ctx, scan)
+	if err != nil {
+		s.census.release(scan.Spec.UserID, scan.Name)
+	}
+	return err
+}
+
+func (s *Server) create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
+	for range createAttempts {
+		err := s.scans.Create(ctx, scan.DeepCopy())
+		if err == nil {
+			return nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return fromKubernetes(err)
+		}
+		first, err := s.scans.GetLive(ctx, scan.Name)
+		switch {
+		case err == nil:
+			s.census.release(scan.Spec.UserID, scan.Name)
+			return sameRequest(first, scan)
+		case !apierrors.IsNotFound(err):
+			return fromKubernetes(err)
+		}
+		// The first one was deleted between the two calls: its name is free again.
+	}
+	return fromKubernetes(apierrors.NewServerTimeout(
+		v1alpha1.GroupVersion.WithResource("scanrequests").GroupResource(), "create", 1))
+}
+
+// sameRequest says whether a repeated submit asks for what the first one asked for.
+func sameRequest(first, again *v1alpha1.ScanRequest) error {
+	if first.Spec.UserID == again.Spec.UserID &&
+		first.Annotations[v1alpha1.AnnotationRequestHash] == again.Annotations[v1alpha1.AnnotationRequestHash] {
+		return nil
+	}
+	return &problemError{
+		status: http.StatusConflict, code: scanapi.CodeIdempotencyReused,
+		detail: "The idempotency key was used for another request. Use a new key for each scan.",
+		fields: []scanapi.FieldError{{
+			Field: scanapi.IdempotencyKeyHeader, Rule: "unique", Detail: "was used with another body",
+		}},
+	}
+}
+
+// admit turns a scan away that would wait too long, before anything is created. What it admits is counted until
+// it is released or the watch delivers it.
+func (s *Server) admit(scan *v1alpha1.ScanRequest) error {
+	if s.maxEstimatedWait > 0 {
+		if wait, ok := s.queue.EstimatedWait(s.namespace); ok && wait > s.maxEstimatedWait {
+			p := problemf(http.StatusTooManyRequests, scanapi.CodeOverloaded,
+				"A scan would wait for about %s now. Try again later.", wait.Round(time.Second))
+			p.retryAfter = min(max(wait-s.maxEstimatedWait, time.Second), maxRetryAfter)
+			s.metrics.rejected.WithLabelValues("estimated_wait").Inc()
+			return p
+		}
+	}
+	switch s.census.claim(scan.Spec.UserID, scan.Name) {
+	case userLimit:
+		p := problemf(http.StatusTooManyRequests, scanapi.CodeTooManyScans,
+			"You have %d unfinished scans, the most that one user may have. Wait for one to finish.", s.census.perUser)
+		p.retryAfter = fallbackRetryAfter
+		s.metrics.rejected.WithLabelValues("user_limit").Inc()
+		return p
+	case overallLimit:
+		p := problemf(http.StatusTooManyRequests, scanapi.CodeOverloaded,
+			"%d scans are unfinished, the most that the service takes. Try again later.", s.census.overall)
+		p.retryAfter = fallbackRetryAfter
+		if drained, ok := s.census.drainTime(max(s.census.overall/drainShare, 1)); ok {
+			p.retryAfter = min(max(drained, time.Second), maxRetryAfter)
+		}
+		s.metrics.rejected.WithLabelValues("overall_limit").Inc()
+		return p
+	default:
+		return nil
+	}
+}
