@@ -213,7 +213,7 @@ func TestAgainstModel(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			p := &pair{t: t, model: newModel(), now: epoch, next: r.IntN}
 			p.variant(int(seed))
-			for i := range 3000 {
+			for i := range 1500 {
 				p.step()
 				if i%5 == 0 {
 					p.compare()
