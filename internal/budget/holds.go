@@ -1,6 +1,10 @@
 package budget
 
-import "time"
+import (
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
 
 // HoldReason says why a budget is held.
 type HoldReason string
@@ -13,12 +17,171 @@ const (
 	HoldUnauthorized HoldReason = "Unauthorized"
 )
 
-// Held says whether the budget is held, why, and until when: the instant of the next probe call, or zero where
-// only another key helps.
-func (l *Ledger) Held(_ time.Time) (reason HoldReason, until time.Time, held bool) {
+const (
+	// probeFirst is the time to the first probe call of an exhausted quota. It doubles with each that fails, up to
+	// probeLast.
+	probeFirst = instant(30 * time.Second)
+	probeLast  = instant(5 * time.Minute)
+
+	// A changed key reaches the workers when their kubelet has refreshed the mounted Secret, which takes it up to
+	// a minute and a half. Until then a refused call may still have carried the old key: for keySpread after a
+	// change a refusal is probed every keyProbe instead of being taken as final.
+	keySpread = instant(2 * time.Minute)
+	keyProbe  = instant(10 * time.Second)
+)
+
+// hold keeps all calls back but probes.
+type hold struct {
+	active   bool
+	since    instant
+	interval instant
+	next     instant // of the next probe; never: no probe
+	probe    string  // id of the probe that is under way, or empty
+}
+
+// gate says whether a probe may go, and if not, until when the hold lasts; never: until something happens.
+func (h *hold) gate(now instant) (probe bool, until instant) {
+	if h.probe != "" {
+		return false, never
+	}
+	return now >= h.next, h.next
+}
+
+// holds are the two reasons to keep everything back.
+type holds struct {
+	quota, key hold
+	version    string
+	changed    instant // when the key changed last
+}
+
+func (h *holds) init() { h.changed = -never }
+
+// gate says whether calls are held, until when, and if not, whether the next one is a probe.
+func (h *holds) gate(now instant) (probe bool, until instant, held bool) {
+	for _, one := range [...]*hold{&h.quota, &h.key} {
+		if !one.active {
+			continue
+		}
+		free, at := one.gate(now)
+		if !free {
+			held, until = true, max(until, at)
+		}
+		probe = true
+	}
+	return probe && !held, until, held
+}
+
+// probing marks a call as the probe of every hold.
+func (h *holds) probing(id string) {
+	for _, one := range [...]*hold{&h.quota, &h.key} {
+		if one.active {
+			one.probe = id
+		}
+	}
+}
+
+// cancelled frees the place of a probe that was never sent: another may go at once.
+func (h *holds) cancelled(id string) {
+	for _, one := range [...]*hold{&h.quota, &h.key} {
+		if one.probe == id {
+			one.probe = ""
+		}
+	}
+}
+
+// inconclusive ends a probe that proved nothing: the next one may go after the same interval.
+func (h *holds) inconclusive(id string, now instant) {
+	for _, one := range [...]*hold{&h.quota, &h.key} {
+		if one.active && one.probe == id {
+			one.probe, one.next = "", now+one.interval
+		}
+	}
+}
+
+// settled learns from a call that ended.
+func (h *holds) settled(id string, r Result, reserved, now instant) {
+	switch r.Class {
+	case v1alpha1.FailureQuotaExhausted:
+		h.exhausted(id, r, now)
+	case v1alpha1.FailureUnauthorized:
+		h.unauthorized(reserved, now)
+	case "", v1alpha1.FailureRefused, v1alpha1.FailureInvalidOutput, v1alpha1.FailureNotClassifiable:
+		// The model answered, so key and quota work. A call from before the hold proves nothing of today.
+		for _, one := range [...]*hold{&h.quota, &h.key} {
+			if one.active && (one.probe == id || reserved > one.since) {
+				*one = hold{}
+			}
+		}
+	default:
+	}
+	h.inconclusive(id, now)
+}
+
+// exhausted holds everything for want of quota. Only a probe that fails makes the interval longer: calls that
+// were under way when the quota ran out fail together.
+func (h *holds) exhausted(id string, r Result, now instant) {
+	q := &h.quota
+	switch {
+	case !q.active:
+		*q = hold{active: true, since: now, interval: probeFirst}
+	case q.probe == id:
+		q.interval = min(2*q.interval, probeLast)
+	default:
+		return
+	}
+	q.probe, q.next = "", now+max(q.interval, instant(r.RetryAfter))
+}
+
+// unauthorized holds everything until the key changes. A call from before a change carried the old key.
+func (h *holds) unauthorized(reserved, now instant) {
+	if reserved < h.changed {
+		return
+	}
+	if !h.key.active {
+		h.key = hold{active: true, since: now, interval: keyProbe}
+	}
+	h.key.probe, h.key.next = "", never
+	if now < h.changed+keySpread {
+		h.key.next = now + keyProbe
+	}
+}
+
+// setKey notes which key is in use. Another one ends the hold for the key, and may well have quota.
+func (h *holds) setKey(version string, now instant) {
+	if h.version == version {
+		return
+	}
+	first := h.version == ""
+	h.version = version
+	if first {
+		return
+	}
+	h.changed = now
+	h.key = hold{}
+	if h.quota.active {
+		h.quota.interval, h.quota.next = probeFirst, min(h.quota.next, now)
+	}
+}
+
+// Held says whether the budget is held, why, and until when: the instant of the next probe call, or zero where a
+// probe is under way or only another key helps.
+func (l *Ledger) Held(now time.Time) (reason HoldReason, until time.Time, held bool) {
+	l.advance(now)
+	for _, one := range [...]struct {
+		*hold
+		reason HoldReason
+	}{{&l.holds.key, HoldUnauthorized}, {&l.holds.quota, HoldQuotaExhausted}} {
+		if one.active {
+			_, at := one.gate(l.now)
+			return one.reason, l.time(at), true
+		}
+	}
 	return "", time.Time{}, false
 }
 
 // SetKeyVersion tells the ledger which version of the key is in use. Another version than before ends the hold
-// HoldUnauthorized. The first one only sets the mark.
-func (l *Ledger) SetKeyVersion(_ string, _ time.Time) {}
+// HoldUnauthorized and lets a probe call go at once where the quota is exhausted. The first one only sets the mark.
+func (l *Ledger) SetKeyVersion(version string, now time.Time) {
+	l.advance(now)
+	l.holds.setKey(version, l.now)
+}

@@ -1,53 +1,401 @@
 package budget
 
-import "time"
+import (
+	"math"
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// The meters of a ledger, by index.
+const (
+	tokenMeter = iota
+	projectMeter
+	requestMeter
+	dailyMeter
+	meters
+)
+
+const (
+	// maxDispatchDelay bounds what calls that were slow to be sent can raise the dispatch delay to.
+	maxDispatchDelay = instant(30 * time.Second)
+	// dispatchMargin is added to the longest time from Reserve to sending seen lately: the way to the provider.
+	dispatchMargin = instant(500 * time.Millisecond)
+	// tickEvery is how often slow changes are looked at: recovery, forgetting.
+	tickEvery = instant(time.Second)
+)
+
+// call is a reservation whose outcome is not known yet.
+type call struct {
+	at     instant
+	tokens int64
+	seq    uint64 // its place in the pipeline
+	probe  bool
+	alone  bool // the bucket was full and nothing else was on its way
+}
+
+// alone is the latest call that found a full bucket, and when the next one was reserved: until then the headers
+// prove what the first was charged.
+type alone struct {
+	seq  uint64
+	next instant
+}
 
 // Ledger is the account of one budget. It is not safe for concurrent use: it is owned by the scheduler's lock.
+//
+// Instants passed to it should not decrease; one that does is taken as the latest one seen.
 type Ledger struct {
 	limits Limits
-	start  time.Time
-	calls  map[string]int64
+	start  time.Time // instant zero
+	now    instant
+	ticked instant
+
+	meters [meters]meter
+	pipe   pipeline
+	past   history
+	calls  map[string]call
+
+	// reserved is the sum of the reservations in calls.
+	reserved  int64
+	alone     alone
+	dispatch  dispatchTimes
+	headers   headerLimits
+	holds     holds
+	slow      slowdown
+	rejection rejections
+	quota     quota
+	usage     usage
+	blocked   blocked
+	totals    Totals
 }
 
 // New returns the ledger of a budget that nothing was spent of: its buckets are full.
 func New(limits Limits, now time.Time) *Ledger {
-	return &Ledger{limits: limits, start: now, calls: map[string]int64{}}
+	l := &Ledger{start: now, calls: make(map[string]call), past: history{fromStart: true}}
+	l.holds.init()
+	l.dispatch.longest = -1
+	l.meters[tokenMeter] = newMeter(Tokens, tokenUnit, 0, time.Minute, 0)
+	l.meters[requestMeter] = newMeter(Requests, requestUnit, 0, time.Minute, 0)
+	l.meters[projectMeter] = meter{dimension: Tokens, unit: tokenUnit, window: time.Minute}
+	l.meters[dailyMeter] = meter{dimension: Requests, unit: requestUnit, window: day}
+	l.limits = limits
+	l.applyLimits()
+	l.quota.roll(limits.Quota, now)
+	return l
 }
 
-// SetLimits puts new limits in force.
-func (l *Ledger) SetLimits(limits Limits, _ time.Time) { l.limits = limits }
+// SetLimits puts new limits in force. Where headers are followed and have shown a limit, that one stays in force.
+func (l *Ledger) SetLimits(limits Limits, now time.Time) {
+	l.advance(now)
+	l.limits = limits
+	l.applyLimits()
+	l.quota.roll(limits.Quota, now)
+}
 
-// Reserve takes tokens and one request for a call, or nothing at all.
+// applyLimits resizes the meters to the limits in force and sets all rates.
+func (l *Ledger) applyLimits() {
+	tokens, requests := l.limits.TokensPerMinute, l.limits.RequestsPerMinute
+	if l.limits.FollowHeaders {
+		if l.headers.tokens > 0 {
+			tokens = l.headers.tokens
+		}
+		if l.headers.requests > 0 {
+			requests = l.headers.requests
+		}
+	} else {
+		l.meters[projectMeter].active, l.meters[dailyMeter].active = false, false
+	}
+	l.resize(tokenMeter, max(0, tokens))
+	l.meters[requestMeter].active = requests > 0
+	l.resize(requestMeter, max(0, requests))
+	l.setRates()
+}
+
+// resize changes a meter's limit if it is another one.
+func (l *Ledger) resize(i int, limit int64) {
+	if m := &l.meters[i]; m.limit != min(limit, maxLimit) {
+		m.resize(limit)
+	}
+}
+
+// setRates sets the refill of all meters.
+func (l *Ledger) setRates() {
+	percent := l.ratePercent()
+	for i := range l.meters {
+		if l.meters[i].active {
+			l.meters[i].setRates(percent)
+		}
+	}
+}
+
+// ratePercent is the part of the limits that is used now.
+func (l *Ledger) ratePercent() float64 {
+	target := l.limits.TargetUtilizationPercent
+	if target <= 0 || target > 100 {
+		target = 100
+	}
+	return float64(target) * l.slow.factor(l.now)
+}
+
+// delay is the longest time from Reserve to admission that is reckoned with.
+func (l *Ledger) delay() instant {
+	d := instant(l.limits.DispatchDelay)
+	if d <= 0 {
+		d = instant(DefaultDispatchDelay)
+	}
+	return max(d, min(l.dispatch.longest+dispatchMargin, maxDispatchDelay))
+}
+
+// at is the instant of a time. Times centuries away are cut.
+func (l *Ledger) at(t time.Time) instant { return instant(t.Sub(l.start)) }
+
+// time is the time of an instant; zero where it never comes.
+func (l *Ledger) time(at instant) time.Time {
+	if at == never {
+		return time.Time{}
+	}
+	return l.start.Add(time.Duration(at))
+}
+
+// advance brings everything up to now: calls whose dispatch delay is over land, buckets refill, holds age.
+func (l *Ledger) advance(now time.Time) instant {
+	to := max(l.at(now), l.now)
+	l.landUntil(to)
+	for i := range l.meters {
+		if m := &l.meters[i]; m.active {
+			m.advance(to)
+		}
+	}
+	l.now = to
+	if to-l.ticked >= tickEvery {
+		l.tick(to)
+	}
+	return to
+}
+
+// landUntil charges the calls whose dispatch delay is over.
+func (l *Ledger) landUntil(to instant) {
+	delay := l.delay()
+	for d := l.pipe.oldest(); d != nil; d = l.pipe.oldest() {
+		if !d.landed {
+			if d.at+delay > to {
+				return
+			}
+			l.land(l.pipe.head, d.at+delay)
+		}
+		l.pipe.pop()
+	}
+}
+
+// land charges a call to every meter: at this instant, at the latest, the provider has.
+func (l *Ledger) land(seq uint64, at instant) {
+	d := l.pipe.get(seq)
+	if d == nil || !l.pipe.settle(seq) {
+		return
+	}
+	for i := range l.meters {
+		l.meters[i].land(d.cost, at)
+	}
+}
+
+// tick looks at what changes slowly.
+func (l *Ledger) tick(to instant) {
+	elapsed := to - l.ticked
+	l.ticked = to
+	for i := range l.meters {
+		if m := &l.meters[i]; m.active {
+			m.follow.fade(elapsed, m.perSecond())
+		}
+	}
+	l.dispatch.fade(elapsed)
+	if l.headers.expire(to) {
+		l.applyLimits()
+	}
+	l.setRates()
+}
+
+// Reserve takes tokens and one request for a call, or nothing at all: every limit, the own quota and the holds
+// must allow it. Asked again for an id that has a reservation it says OK and takes nothing. Tokens below zero
+// count as zero.
 func (l *Ledger) Reserve(id string, tokens int64, now time.Time) Verdict {
+	if c, ok := l.calls[id]; ok {
+		return Verdict{OK: true, Probe: c.probe}
+	}
+	tokens = max(0, tokens)
 	v := l.Check(tokens, now)
-	if v.OK {
-		l.calls[id] = tokens
+	l.blocked.note(v, l.now, l.at(v.RetryAt))
+	if !v.OK {
+		return v
+	}
+	cost := sums{tokens, 1}
+	token := &l.meters[tokenMeter]
+	alone := token.policy.level == token.policy.capacity && l.pipe.pending[tokenUnit] == 0
+	c := call{at: l.now, tokens: tokens, seq: l.pipe.push(dispatch{at: l.now, cost: cost}), probe: v.Probe, alone: alone}
+	l.past.add(l.now, cost)
+	l.alone.next = min(l.alone.next, l.now)
+	if alone {
+		l.alone.seq, l.alone.next = c.seq, never
+	}
+	l.calls[id] = c
+	l.reserved += tokens
+	l.usage.add(l.now, cost, 1)
+	if v.Probe {
+		l.holds.probing(id)
 	}
 	return v
 }
 
 // Check says what Reserve would say, without taking anything.
-func (l *Ledger) Check(tokens int64, _ time.Time) Verdict {
-	if tokens > l.limits.TokensPerMinute {
-		return Verdict{Dimension: TooLarge, Need: tokens, Limit: l.limits.TokensPerMinute}
+func (l *Ledger) Check(tokens int64, now time.Time) Verdict {
+	at := l.advance(now)
+	tokens = max(0, tokens)
+	if v, ok := l.tooLarge(tokens); ok {
+		return v
 	}
-	return Verdict{OK: true}
+	probe, until, held := l.holds.gate(at)
+	if held {
+		return Verdict{Dimension: Held, RetryAt: l.time(until)}
+	}
+	cost := sums{tokens, 1}
+	worst, dimension := instant(math.MinInt64), None
+	for i := range l.meters {
+		m := &l.meters[i]
+		if !m.active || m.fits(cost, l.pipe.pending, at) {
+			continue
+		}
+		if when := m.fitsAt(cost, &l.pipe, l.delay(), at); when > worst {
+			worst, dimension = when, m.dimension
+		}
+	}
+	l.quota.roll(l.limits.Quota, now)
+	if !l.quota.fits(tokens, l.reserved) {
+		if when := l.at(l.quota.end); when > worst {
+			worst, dimension = when, QuotaTokens
+		}
+	}
+	if dimension != None {
+		return Verdict{Dimension: dimension, RetryAt: l.time(worst)}
+	}
+	return Verdict{OK: true, Probe: probe}
 }
 
-// Cancel gives a reservation back that was never sent. It returns false where there is none of that id.
-func (l *Ledger) Cancel(id string, _ time.Time) bool { return l.drop(id) }
-
-// Settle ends a call whose outcome is known.
-func (l *Ledger) Settle(id string, _ Result, _ time.Time) Settlement {
-	tokens := l.calls[id]
-	return Settlement{Known: l.drop(id), Reserved: tokens}
+// tooLarge says whether a call can never be sent.
+func (l *Ledger) tooLarge(tokens int64) (Verdict, bool) {
+	for _, i := range [...]int{tokenMeter, projectMeter} {
+		if m := &l.meters[i]; m.active && tokens > m.limit {
+			return Verdict{Dimension: TooLarge, Need: tokens, Limit: m.limit}, true
+		}
+	}
+	if q := l.limits.Quota; q != nil && tokens > q.Tokens {
+		return Verdict{Dimension: TooLarge, Need: tokens, Limit: q.Tokens, OwnQuota: true}, true
+	}
+	return Verdict{}, false
 }
 
-// Lost ends a call whose outcome will never be known. It returns false where there is none of that id.
-func (l *Ledger) Lost(id string, _ time.Time) bool { return l.drop(id) }
+// Cancel gives a reservation back that was never sent. It returns false, and does nothing, where there is none of
+// that id.
+//
+// Within the dispatch delay everything is given back. Later the call was already charged, and giving back its
+// charge would be too much if the bucket would have been full in between without it: so only as much is given
+// back, in all, as the bucket has stayed below its capacity since. The rest refills by itself.
+func (l *Ledger) Cancel(id string, now time.Time) bool {
+	l.advance(now)
+	c, ok := l.take(id)
+	if !ok {
+		return false
+	}
+	l.holds.cancelled(id)
+	cost := sums{c.tokens, 1}
+	l.past.remove(c.at, cost)
+	l.usage.add(c.at, sums{-c.tokens, -1}, -1)
+	if l.pipe.settle(c.seq) {
+		return true
+	}
+	for i := range l.meters {
+		l.meters[i].refund(cost, c.at)
+	}
+	return true
+}
 
-func (l *Ledger) drop(id string) bool {
-	_, ok := l.calls[id]
+// take ends a reservation.
+func (l *Ledger) take(id string) (call, bool) {
+	c, ok := l.calls[id]
+	if !ok {
+		return call{}, false
+	}
 	delete(l.calls, id)
-	return ok
+	l.reserved -= c.tokens
+	return c, true
+}
+
+// Lost ends a call whose outcome will never be known: its worker died or was fenced off. The provider may have
+// charged it, so the buckets and the own quota stay charged; the reservation is released. It returns false, and
+// does nothing, where there is none of that id.
+func (l *Ledger) Lost(id string, now time.Time) bool {
+	l.advance(now)
+	c, ok := l.take(id)
+	if !ok {
+		return false
+	}
+	l.holds.inconclusive(id, l.now)
+	l.totals.Lost++
+	l.quota.roll(l.limits.Quota, now)
+	l.quota.used += c.tokens
+	return true
+}
+
+// Settle ends a call whose outcome is known: the buckets stay charged, counters and own quota get the real usage,
+// the headers correct the levels, a rejection blocks or holds what it speaks of. For an id without a reservation
+// (settled before, lost, cancelled) it does nothing and says so.
+func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
+	at := l.advance(now)
+	c, ok := l.calls[id]
+	if !ok {
+		return Settlement{}
+	}
+	l.holds.settled(id, r, c.at, at)
+	l.take(id)
+	l.land(c.seq, at)
+	l.count(r)
+	l.quota.roll(l.limits.Quota, now)
+	l.quota.settle(c.tokens, r)
+	settlement := Settlement{Known: true, Reserved: c.tokens}
+
+	rejected := r.Class == v1alpha1.FailureRateLimited || r.Class == v1alpha1.FailureQuotaExhausted
+	if rejected {
+		// Turned away: the provider took a request, not the tokens. Should it have taken them its next word shows it.
+		l.past.remove(c.at, sums{c.tokens, 0})
+	}
+	if r.Observation != nil && l.limits.FollowHeaders {
+		settlement.Charged = l.observe(c, *r.Observation, rejected, at)
+	}
+	switch r.Class {
+	case v1alpha1.FailureRateLimited:
+		l.rateLimited(c, r, at)
+	case v1alpha1.FailureSlowDown:
+		l.slow.hit(at)
+		l.setRates()
+	case "":
+		l.rejection.row = 0
+	default:
+	}
+	return settlement
+}
+
+// count adds a call to the totals.
+func (l *Ledger) count(r Result) {
+	t := &l.totals
+	t.Calls++
+	t.InputTokens += r.Usage.Input
+	t.CachedInputTokens += r.Usage.CachedInput
+	t.OutputTokens += r.Usage.Output
+	switch r.Class {
+	case v1alpha1.FailureQuotaExhausted:
+		t.QuotaExhausted++
+	case v1alpha1.FailureSlowDown:
+		t.SlowDown++
+	case v1alpha1.FailureUnauthorized:
+		t.Unauthorized++
+	default:
+	}
 }

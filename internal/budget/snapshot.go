@@ -1,6 +1,11 @@
 package budget
 
-import "time"
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
 
 // Snapshot is what a new leader needs to know of a ledger. Zero values mean that it is not known.
 type Snapshot struct {
@@ -11,12 +16,14 @@ type Snapshot struct {
 	Requests int64 `json:"requests,omitempty"`
 	// RequestWindow is the window Requests speaks of: a minute, or a day where the provider limits by day.
 	RequestWindow time.Duration `json:"requestWindow,omitempty"`
-	// TokensPerMinute and RequestsPerMinute are the limits the provider's headers showed.
+	// RequestsPerDay is the provider's limit by day, where it has one.
+	RequestsPerDay int64 `json:"requestsPerDay,omitempty"`
+	// TokensPerMinute and RequestsPerMinute are the limits in force.
 	TokensPerMinute   int64 `json:"tokensPerMinute,omitempty"`
 	RequestsPerMinute int64 `json:"requestsPerMinute,omitempty"`
 	// RatePercent is the part of the limits that was used, see Stats.
 	RatePercent int32 `json:"ratePercent,omitempty"`
-	// Hold is why the budget was held, ResumeAt until when.
+	// Hold is why the budget was held; ResumeAt until when calls were held or blocked.
 	Hold     HoldReason `json:"hold,omitempty"`
 	ResumeAt time.Time  `json:"resumeAt,omitzero"`
 	// QuotaUsed is what was used of the own quota in the period that began at QuotaPeriodStart.
@@ -40,14 +47,130 @@ type Reservation struct {
 
 // Snapshot says what a new leader needs to know.
 func (l *Ledger) Snapshot(now time.Time) Snapshot {
-	return Snapshot{At: now}
+	s := l.Stats(now)
+	snap := Snapshot{
+		At: now, Tokens: max(0, s.Tokens.Available),
+		TokensPerMinute: s.Tokens.Limit, RequestsPerMinute: s.RequestsPerMinute, RatePercent: s.RatePercent,
+		Hold: s.Hold, ResumeAt: s.ResumeAt,
+		QuotaUsed: s.QuotaUsed, QuotaPeriodStart: s.QuotaPeriodStart, Totals: s.Totals,
+		Requests: max(0, s.Requests.Available), RequestWindow: time.Minute,
+	}
+	if s.Project != nil {
+		snap.Tokens = max(0, min(snap.Tokens, s.Project.Available))
+	}
+	if d := s.RequestsPerDay; d != nil {
+		snap.Requests, snap.RequestWindow, snap.RequestsPerDay = max(0, d.Available), day, d.Limit
+	}
+	return snap
 }
 
-// Restore makes a fresh ledger continue where an earlier leader's stood.
-func (l *Ledger) Restore(_ Snapshot, reservations []Reservation, _ time.Time) {
-	for _, r := range reservations {
-		if !r.Done {
-			l.calls[r.ID] = r.Tokens
+// Restore makes a fresh ledger continue where an earlier leader's stood. Reservations are all calls that the
+// objects show as running, and those reserved since the snapshot that have ended.
+//
+// The buckets start from the least that can be there. An earlier leader never reserved more than it had, so
+// right after its last reservation the provider had at least nothing left; and what it had at the snapshot, less
+// the reservations seen since, is there unless calls were made that no object shows any more (deleted by their
+// users). What has refilled since the snapshot is not counted: it is the margin for those, and the provider's
+// headers give it back, raising the buckets slowly (see meter). Calls reserved less than a dispatch delay ago may
+// still land.
+//
+// Without a snapshot the buckets start empty if there is any reservation, and full if there is none: then
+// nothing was ever sent.
+func (l *Ledger) Restore(snap Snapshot, reservations []Reservation, now time.Time) {
+	l.advance(now)
+	if snap.At.IsZero() && len(reservations) == 0 {
+		return
+	}
+	l.restoreLimits(snap)
+	list := slices.Clone(reservations)
+	slices.SortStableFunc(list, func(a, b Reservation) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) })
+	l.past.fromStart = false
+	since := l.restoreCalls(list, snap.At)
+	for i, left := range [meters]int64{
+		tokenMeter: snap.Tokens, projectMeter: snap.Tokens, requestMeter: snap.Requests, dailyMeter: snap.Requests,
+	} {
+		m := &l.meters[i]
+		if !m.active {
+			continue
 		}
+		if i == requestMeter && snap.RequestWindow == day {
+			left = 0 // Not known, and refilled within a minute.
+		}
+		start := max(0, min(left-since[m.unit], m.limit)) * micro
+		m.policy.level = start + l.pipe.pending[m.unit]*micro
+		m.mirror.level = m.policy.level
+	}
+	l.restoreHolds(snap, now)
+	l.quota.roll(l.limits.Quota, now)
+	l.quota.restore(snap.QuotaPeriodStart, snap.QuotaUsed)
+	l.totals = snap.Totals
+	l.setRates()
+}
+
+// restoreCalls takes over the running calls and returns what was reserved since the snapshot.
+func (l *Ledger) restoreCalls(list []Reservation, snapshot time.Time) sums {
+	var since sums
+	for _, r := range list {
+		tokens := max(0, r.Tokens)
+		cost := sums{tokens, 1}
+		at := min(l.at(r.At), l.now)
+		if !r.At.Before(snapshot) {
+			for u := range since {
+				since[u] += cost[u]
+			}
+		}
+		if at > l.now-instant(time.Minute) {
+			l.usage.add(at, cost, 1)
+		}
+		if _, again := l.calls[r.ID]; r.Done || again {
+			continue
+		}
+		c := call{at: at, tokens: tokens, seq: math.MaxUint64}
+		if at+l.delay() > l.now {
+			c.seq = l.pipe.push(dispatch{at: at, cost: cost})
+		}
+		l.calls[r.ID] = c
+		l.reserved += tokens
+	}
+	// From here on the sums grow by what is known: words about earlier instants cannot be judged.
+	l.past.add(l.now, since)
+	return since
+}
+
+// restoreLimits takes over limits that the headers had shown to be lower than the spec's, and a rate that was
+// recovering.
+func (l *Ledger) restoreLimits(snap Snapshot) {
+	if l.limits.FollowHeaders {
+		if snap.TokensPerMinute < l.limits.TokensPerMinute {
+			l.headers.tokens = snap.TokensPerMinute
+		}
+		if snap.RequestsPerMinute < l.limits.RequestsPerMinute {
+			l.headers.requests = snap.RequestsPerMinute
+		}
+		l.headers.inherited = l.now + headersGone
+		if snap.RequestsPerDay > 0 {
+			l.discover(dailyMeter, snap.RequestsPerDay)
+		}
+	}
+	full := l.ratePercent()
+	if snap.RatePercent > 0 && float64(snap.RatePercent) < math.Floor(full) {
+		l.slow = slowdown{active: true, at: l.now, base: max(slowLeast, float64(snap.RatePercent)/full)}
+	}
+	l.applyLimits()
+}
+
+// restoreHolds takes over a hold. The key may have changed while nobody looked, so that one is probed once.
+func (l *Ledger) restoreHolds(snap Snapshot, now time.Time) {
+	resume := l.at(snap.ResumeAt)
+	if snap.ResumeAt.IsZero() || !snap.ResumeAt.After(now) {
+		resume = l.now
+	}
+	switch snap.Hold {
+	case HoldQuotaExhausted:
+		l.holds.quota = hold{active: true, since: l.now, interval: probeFirst, next: min(resume, l.now+probeLast)}
+	case HoldUnauthorized:
+		l.holds.key = hold{active: true, since: l.now, interval: keyProbe, next: l.now}
+	default:
+		l.meters[tokenMeter].blockedUntil = min(resume, l.now+instant(time.Minute))
 	}
 }

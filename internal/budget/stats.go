@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"math"
 	"time"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
@@ -35,7 +36,8 @@ type Level struct {
 	Window time.Duration
 	// Available is what may be reserved now. It may be negative after the provider's limit fell.
 	Available int64
-	// ForeignPerMinute is what others are believed to use of the limit, per minute.
+	// ForeignPerMinute is what others are believed to use of the limit, per minute. Our own calls being charged
+	// more than was reserved shows here too.
 	ForeignPerMinute int64
 }
 
@@ -59,30 +61,179 @@ type Stats struct {
 	Tokens, Requests Level
 	// Project and RequestsPerDay are set where the provider's headers showed such a limit.
 	Project, RequestsPerDay *Level
-	// QuotaUsed is what was used of the own quota in the period that began at QuotaPeriodStart, QuotaReserved
-	// what running calls may add. All zero without a quota.
-	QuotaUsed, QuotaReserved int64
-	QuotaPeriodStart         time.Time
+	// QuotaUsed is what was used of the own quota in the period that began at QuotaPeriodStart. Zero without a
+	// quota. ReservedTokens may come on top.
+	QuotaUsed        int64
+	QuotaPeriodStart time.Time
 	// Hold is why the budget is held, or empty.
 	Hold HoldReason
 	// Throttled means that the provider rejected a call for its rate less than a minute ago, or that a
 	// "slow down" is being recovered from.
 	Throttled bool
-	// ResumeAt is when calls are sent again, while they are held. Zero: not held, or until the key changes.
+	// ResumeAt is when calls are sent again, while they are held or blocked by a Retry-After. Zero: they are not,
+	// or until the key changes.
 	ResumeAt time.Time
+	// DispatchDelay is the bound in use on the time from Reserve to admission.
+	DispatchDelay time.Duration
 	// BlockedSeconds is how long the first call in line was kept waiting, by what it was short of. The index is a
 	// Dimension.
 	BlockedSeconds [dimensions]float64
 }
 
 // Stats says where the budget stands.
-func (l *Ledger) Stats(_ time.Time) Stats {
+func (l *Ledger) Stats(now time.Time) Stats {
+	l.advance(now)
+	l.quota.roll(l.limits.Quota, now)
+	recent := l.usage.lastMinute(l.now)
 	s := Stats{
-		TokensPerMinute: l.limits.TokensPerMinute, RequestsPerMinute: l.limits.RequestsPerMinute,
-		RatePercent: l.limits.TargetUtilizationPercent, InFlight: int32(min(len(l.calls), 1<<30)),
+		TokensPerMinute: l.meters[tokenMeter].limit, RequestsPerMinute: l.meters[requestMeter].limit,
+		RatePercent:      int32(math.Round(l.ratePercent())),
+		TokensLastMinute: recent[tokenUnit], RequestsLastMinute: recent[requestUnit],
+		ReservedTokens: l.reserved, InFlight: int32(min(len(l.calls), math.MaxInt32)), //nolint:gosec // bounded
+		Totals: l.totals, Throttles: l.totals.throttles(),
+		Tokens: *l.level(tokenMeter), Project: l.level(projectMeter), RequestsPerDay: l.level(dailyMeter),
+		QuotaUsed: l.quota.used, QuotaPeriodStart: l.quota.start,
+		Throttled:      l.rejection.seen && l.now-l.rejection.last < instant(time.Minute) || l.slow.recovering(l.now),
+		DispatchDelay:  time.Duration(l.delay()),
+		BlockedSeconds: l.blocked.seconds(l.now),
 	}
-	for _, tokens := range l.calls {
-		s.ReservedTokens += tokens
+	if r := l.level(requestMeter); r != nil {
+		s.Requests = *r
+	}
+	if s.Project != nil {
+		s.TokensPerMinute = min(s.TokensPerMinute, s.Project.Limit)
+	}
+	s.Hold, s.ResumeAt, _ = l.Held(now)
+	if s.Hold == "" {
+		s.ResumeAt = l.unblocked()
+	}
+	return s
+}
+
+// unblocked is when the last Retry-After ends, or zero.
+func (l *Ledger) unblocked() time.Time {
+	latest := l.now
+	for i := range l.meters {
+		if m := &l.meters[i]; m.active {
+			latest = max(latest, m.blockedUntil)
+		}
+	}
+	if latest == l.now {
+		return time.Time{}
+	}
+	return l.time(latest)
+}
+
+// level describes a meter, or returns nil where it is not in use.
+func (l *Ledger) level(i int) *Level {
+	m := &l.meters[i]
+	if !m.active {
+		return nil
+	}
+	return &Level{
+		Limit: m.limit, Window: m.window, Available: floorTokens(m.available(l.pipe.pending)),
+		ForeignPerMinute: int64(m.follow.foreign * 60),
+	}
+}
+
+// floorTokens converts micro to whole tokens, rounding down.
+func floorTokens(level int64) int64 {
+	if level < 0 {
+		return -((-level + micro - 1) / micro)
+	}
+	return level / micro
+}
+
+// throttles lists the rejections that happened, in the order of the API's documentation.
+func (t *Totals) throttles() []v1alpha1.ThrottleCount {
+	var list []v1alpha1.ThrottleCount
+	for _, one := range [...]v1alpha1.ThrottleCount{
+		{Kind: v1alpha1.FailureRateLimited, Count: t.RateLimitedTokens + t.RateLimitedRequests},
+		{Kind: v1alpha1.FailureQuotaExhausted, Count: t.QuotaExhausted},
+		{Kind: v1alpha1.FailureSlowDown, Count: t.SlowDown},
+	} {
+		if one.Count > 0 {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// usageSlots are the seconds that make a minute.
+const usageSlots = 60
+
+// usage counts what was reserved in each of the last 60 seconds.
+type usage struct {
+	slots [usageSlots]struct {
+		second int64
+		sums   sums
+	}
+}
+
+// second is which second an instant lies in.
+func (i instant) second() int64 { return int64(math.Floor(i.seconds())) }
+
+// add counts a reservation of an instant: once, or, with -1, as never made.
+func (u *usage) add(at instant, cost sums, times int64) {
+	second := at.second()
+	s := &u.slots[((second%usageSlots)+usageSlots)%usageSlots]
+	if s.second != second {
+		if times < 0 || s.second > second {
+			return
+		}
+		s.second, s.sums = second, sums{}
+	}
+	for i := range cost {
+		s.sums[i] += times * cost[i]
+	}
+}
+
+// lastMinute sums up the last 60 seconds, to the second.
+func (u *usage) lastMinute(now instant) sums {
+	var total sums
+	for i := range u.slots {
+		if s := &u.slots[i]; s.second > now.second()-usageSlots && s.second <= now.second() {
+			for j := range total {
+				total[j] += s.sums[j]
+			}
+		}
+	}
+	return total
+}
+
+// blocked measures how long reservations were refused, by dimension: from a refusal to the next success, but not
+// beyond the instant at which the call would have fitted.
+type blocked struct {
+	by    Dimension
+	since instant
+	until instant
+	sum   [dimensions]time.Duration
+}
+
+// note takes a verdict of Reserve.
+func (b *blocked) note(v Verdict, now, retryAt instant) {
+	b.settle(now)
+	b.by, b.since, b.until = v.Dimension, now, retryAt
+	if v.OK || v.Dimension == TooLarge {
+		b.by = None
+	} else if v.RetryAt.IsZero() {
+		b.until = never
+	}
+}
+
+// settle counts what has passed.
+func (b *blocked) settle(now instant) {
+	if b.by != None {
+		b.sum[b.by] += time.Duration(max(0, min(now, b.until)-b.since))
+		b.since = now
+	}
+}
+
+func (b *blocked) seconds(now instant) [dimensions]float64 {
+	b.settle(now)
+	var s [dimensions]float64
+	for i, d := range b.sum {
+		s[i] = d.Seconds()
 	}
 	return s
 }

@@ -10,7 +10,8 @@ import (
 type Limits struct {
 	// TokensPerMinute is the provider's token limit: the start value where FollowHeaders is true.
 	TokensPerMinute int64
-	// RequestsPerMinute is the provider's request limit: the start value where FollowHeaders is true.
+	// RequestsPerMinute is the provider's request limit: the start value where FollowHeaders is true. Zero: there
+	// is none.
 	RequestsPerMinute int64
 	// TargetUtilizationPercent is how much of the refill is used, 1 to 100. Zero means 100. It scales the rate,
 	// not the capacity: a call as large as the whole limit can still be sent.
@@ -46,7 +47,7 @@ const (
 	Tokens
 	// Requests: the request bucket, per minute or per day.
 	Requests
-	// Quota: the own spending cap.
+	// QuotaTokens: the own spending cap.
 	QuotaTokens
 	// Held: the provider refuses everything for now; see Ledger.Held.
 	Held

@@ -1,0 +1,224 @@
+package budget
+
+import (
+	"math"
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+const (
+	// networkSlack bounds the time from a worker's sending a call to the provider's admitting it.
+	networkSlack = instant(250 * time.Millisecond)
+	// clockSkew is how far a worker's clock may be off ours before its words are misjudged.
+	clockSkew = instant(50 * time.Millisecond)
+	// dayLimitFrom tells request limits per day from those per minute by the window the headers imply.
+	dayLimitFrom = 30 * time.Minute
+)
+
+// headerLimits are the limits the provider's headers showed, and when the words that set them were spoken: words
+// arrive out of order, and an older one must not undo a newer one.
+type headerLimits struct {
+	tokens, requests int64
+	at               [meters]instant
+	// inherited is until when limits that an earlier leader knew stand without a word that confirms them.
+	inherited instant
+}
+
+// expire drops inherited limits that no word has confirmed, and says whether there were any: headers may have
+// gone missing, and the spec may have changed.
+func (h *headerLimits) expire(now instant) bool {
+	if h.inherited == 0 || now < h.inherited {
+		return false
+	}
+	h.inherited = 0
+	dropped := false
+	if h.tokens > 0 && h.at[tokenMeter] == 0 {
+		h.tokens, dropped = 0, true
+	}
+	if h.requests > 0 && h.at[requestMeter] == 0 {
+		h.requests, dropped = 0, true
+	}
+	return dropped
+}
+
+// dispatchTimes remembers how long calls take from Reserve to being sent.
+type dispatchTimes struct {
+	longest instant // fades by half in about a minute; -1 while unknown
+}
+
+func (d *dispatchTimes) seen(took instant) { d.longest = max(d.longest, took) }
+
+func (d *dispatchTimes) fade(elapsed instant) {
+	if d.longest > 0 {
+		d.longest = instant(float64(d.longest) * math.Exp2(-float64(elapsed)/float64(time.Minute)))
+	}
+}
+
+// word is what the provider said of one bucket: so much was left right after a certain admission, which lies
+// between two instants, with so much of ours charged by then.
+type word struct {
+	from, to  instant
+	remaining int64
+	// certain and possible are what had been reserved, in all, of which the provider had seen all and at most.
+	certain, possible int64
+	// certainKnown is false where certain is not known.
+	certainKnown bool
+}
+
+// observe follows the provider's headers. It returns what the call was charged, where that is proved: the bucket
+// was full before it and nothing else of ours was on its way.
+func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool, now instant) int64 {
+	w, spoken := l.admission(c, o, now)
+	l.followLimits(o, w.to)
+	possible, ok := l.past.until(w.to + clockSkew)
+	if !ok {
+		return 0
+	}
+	certain, known := l.past.until(spoken)
+	for i, remaining := range [meters]int64{
+		tokenMeter: o.RemainingTokens, projectMeter: o.ProjectRemainingTokens,
+		requestMeter: o.RemainingRequests, dailyMeter: o.RemainingRequests,
+	} {
+		m := &l.meters[i]
+		if !m.active || l.shown(i, o) != m.limit {
+			continue
+		}
+		w.remaining, w.certainKnown = remaining, known
+		w.certain, w.possible = certain[m.unit], possible[m.unit]
+		if own := c.cost()[m.unit]; !(rejected && m.unit == tokenUnit) && c.at > spoken && w.certain+own <= w.possible {
+			w.certain += own
+		}
+		m.hear(w, l.past.total[m.unit], l.pipe.pending[m.unit]*micro, now)
+	}
+	l.setRates()
+	if c.alone && !rejected && l.alone.next > w.to && l.alone.seq == c.seq && o.LimitTokens > 0 {
+		return max(0, o.LimitTokens-o.RemainingTokens)
+	}
+	return 0
+}
+
+// cost is what a call takes of each unit.
+func (c call) cost() sums { return sums{c.tokens, 1} }
+
+// admission is when the provider admitted a call, and the latest instant of reservations it had surely seen by
+// then.
+func (l *Ledger) admission(c call, o v1alpha1.RateLimitObservation, now instant) (w word, spoken instant) {
+	if o.SentAt.IsZero() {
+		return word{from: c.at, to: min(now, c.at+l.delay())}, c.at - l.delay()
+	}
+	sent := min(max(l.at(o.SentAt.Time), c.at), now)
+	l.dispatch.seen(sent - c.at)
+	w = word{from: sent, to: min(now, sent+networkSlack)}
+	return w, sent - l.dispatch.longest - clockSkew - coalesceWithin
+}
+
+// shown is the limit that an observation shows for a meter, or zero.
+func (l *Ledger) shown(i int, o v1alpha1.RateLimitObservation) int64 {
+	switch i {
+	case tokenMeter:
+		return o.LimitTokens
+	case projectMeter:
+		return o.ProjectLimitTokens
+	default:
+		if l.requestLimitOf(o) == i {
+			return o.LimitRequests
+		}
+		return 0
+	}
+}
+
+// requestLimitOf is the meter that the request headers speak of: the limit per minute or the one per day. The
+// headers do not say which; the time to full does: window = reset × limit ÷ used. Where nothing is used, the
+// limit's size must match a known one; -1 where it does not.
+//
+// Published samples: limit 500, 1 used, reset 120 ms (60 s window); limit 10000, 1 used, reset 8.64 s (a day).
+func (l *Ledger) requestLimitOf(o v1alpha1.RateLimitObservation) int {
+	used := o.LimitRequests - o.RemainingRequests
+	if used > 0 && o.ResetRequestsMillis > 0 {
+		window := float64(o.ResetRequestsMillis) * float64(o.LimitRequests) / float64(used)
+		if window >= float64(dayLimitFrom.Milliseconds()) {
+			return dailyMeter
+		}
+		return requestMeter
+	}
+	for _, i := range [...]int{dailyMeter, requestMeter} {
+		if m := &l.meters[i]; m.active && m.limit == o.LimitRequests {
+			return i
+		}
+	}
+	return -1
+}
+
+// followLimits puts the limits in force that the headers show.
+func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, spoken instant) {
+	changed := false
+	for i := range l.meters {
+		limit := min(l.shown(i, o), maxLimit)
+		if limit <= 0 || spoken < l.headers.at[i] {
+			continue
+		}
+		l.headers.at[i] = spoken
+		if l.meters[i].active && l.meters[i].limit == limit {
+			continue
+		}
+		changed = true
+		switch i {
+		case tokenMeter:
+			l.headers.tokens = limit
+		case requestMeter:
+			l.headers.requests = limit
+		default:
+			l.discover(i, limit)
+		}
+	}
+	if changed {
+		l.applyLimits()
+	}
+}
+
+// discover starts or resizes a meter that only headers tell of. What it has is the word that follows.
+func (l *Ledger) discover(i int, limit int64) {
+	m := &l.meters[i]
+	if m.active {
+		m.resize(limit)
+		return
+	}
+	*m = newMeter(m.dimension, m.unit, limit, m.window, l.now)
+}
+
+// hear takes the provider's word on this meter's bucket. Total is everything reserved until now, pending what of
+// it may not have landed, in micro.
+//
+// Between two instants without the bucket running full, level + own charges − refill changes only by what others
+// take. That sum (follower calls it standing) makes words about different instants comparable, in whatever order
+// they arrive.
+func (m *meter) hear(w word, total, pending int64, now instant) {
+	f := &m.follow
+	f.note(w, m.perSecond())
+	f.estimate(m.perSecond(), float64(m.limit), now)
+
+	// At most this much is there: more of ours may have been on its way, and less refill may have come.
+	standing := float64(w.remaining+1) - m.perSecond()*w.from.seconds() + float64(w.possible)
+	most := standing + m.perSecond()*now.seconds() - float64(total) - f.foreign*(now-w.to).seconds()
+	have := m.mirror.level - pending
+	if gap := have - clampMicro(most); gap > 0 {
+		m.lower(gap)
+		f.surprised(gap, m.mirror.capacity)
+		return
+	}
+	m.raise = 0
+	least, ok := f.least(m.perSecond(), float64(m.limit), float64(total), now)
+	if ok {
+		m.raise = max(0, min(clampMicro(least), m.mirror.capacity-pending)-have)
+	}
+}
+
+// seconds is an instant as seconds since the ledger was made.
+func (i instant) seconds() float64 { return float64(i) / float64(time.Second) }
+
+// clampMicro converts tokens to micro, within what an int64 can hold with room to add.
+func clampMicro(tokens float64) int64 {
+	const most = maxLimit
+	return int64(math.Floor(max(-most, min(most, tokens)) * micro))
+}

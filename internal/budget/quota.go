@@ -1,0 +1,79 @@
+package budget
+
+import (
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// quota is the own spending cap. Running calls count with what they reserved, finished ones with what they used,
+// in the period in which they finished.
+type quota struct {
+	limit      *Quota
+	start, end time.Time // of the current period
+	used       int64
+}
+
+// roll takes over the cap in force and begins a new period when it is time.
+func (q *quota) roll(limit *Quota, now time.Time) {
+	if limit == nil {
+		*q = quota{}
+		return
+	}
+	if q.limit != nil && q.limit.Period == limit.Period && now.Before(q.end) {
+		q.limit = limit
+		return
+	}
+	q.limit, q.used = limit, 0
+	q.start, q.end = period(limit.Period, now)
+}
+
+// restore takes over what an earlier leader counted, if it was in this period.
+func (q *quota) restore(start time.Time, used int64) {
+	if q.limit != nil && start.Equal(q.start) {
+		q.used = used
+	}
+}
+
+// fits says whether tokens may be added to what is used and reserved.
+func (q *quota) fits(tokens, reserved int64) bool {
+	return q.limit == nil || q.used+reserved <= q.limit.Tokens-tokens
+}
+
+// settle counts a finished call. Where the provider may have done the work but did not say what it took, the
+// reservation counts.
+func (q *quota) settle(reserved int64, r Result) {
+	used := r.Usage.Input + r.Usage.Output
+	if used == 0 && mayHaveWorked(r.Class) {
+		used = reserved
+	}
+	q.used += used
+}
+
+// mayHaveWorked says whether a call that ended so may have been worked on, and billed, by the provider.
+func mayHaveWorked(class v1alpha1.FailureClass) bool {
+	switch class {
+	case "", v1alpha1.FailureTimeout, v1alpha1.FailureWorkerLost, v1alpha1.FailureInternal,
+		v1alpha1.FailureInvalidOutput, v1alpha1.FailureRefused, v1alpha1.FailureNotClassifiable:
+		return true
+	default:
+		return false
+	}
+}
+
+// period returns the period that holds an instant, in UTC. An unknown one is taken as a month, the longest.
+func period(p v1alpha1.QuotaPeriod, now time.Time) (start, end time.Time) {
+	now = now.UTC()
+	year, month, d := now.Date()
+	switch p {
+	case v1alpha1.QuotaPerHour:
+		start = time.Date(year, month, d, now.Hour(), 0, 0, 0, time.UTC)
+		return start, start.Add(time.Hour)
+	case v1alpha1.QuotaPerDay:
+		start = time.Date(year, month, d, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 0, 1)
+	default:
+		start = time.Date(year, month, 1, 0, 0, 0, 0, time.UTC)
+		return start, start.AddDate(0, 1, 0)
+	}
+}
