@@ -29,7 +29,7 @@ func benchItems(n, users int) []Item {
 			StageIndex: 0,
 			User:       fmt.Sprintf("user-%d", i*7919%users),
 			Arrival:    epoch.Add(time.Duration(i) * time.Millisecond),
-			Tokens:     int64(500 + i*31%2000),
+			Tokens:     int64(2500 - i*31%2000),
 		}
 	}
 	return items
@@ -46,7 +46,11 @@ func benchQueue(items []Item) *Queue {
 func BenchmarkUpsertNew(b *testing.B) {
 	for _, s := range shapes {
 		b.Run(s.name, func(b *testing.B) {
-			items := benchItems(2*benchQueued, s.users)
+			users := s.users
+			if users == benchQueued {
+				users *= 2
+			}
+			items := benchItems(2*benchQueued, users)
 			q := benchQueue(items[:benchQueued])
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -132,14 +136,19 @@ func BenchmarkPickAll(b *testing.B) {
 }
 
 // BenchmarkPickNothing measures a Pick in which nothing fits: the cost of waking
-// up in vain.
+// up in vain, with as many offers as the look-ahead allows.
 func BenchmarkPickNothing(b *testing.B) {
 	q := benchQueue(benchItems(benchQueued, 10_000))
-	skip := func(Item) Decision { return Skip }
+	offers := 0
+	skip := func(Item) Decision {
+		offers++
+		return Skip
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		q.Pick(epoch, skip)
 	}
+	b.ReportMetric(float64(offers)/float64(b.N), "offers/op")
 }
 
 func BenchmarkPosition(b *testing.B) {

@@ -141,6 +141,14 @@ func (q *Queue) domain(name string) *domain {
 	return d
 }
 
+// find returns the domain of the lane, nil if there is none.
+func (q *Queue) find(key Lane) *domain {
+	if l, ok := q.lanes[key]; ok {
+		return l.domain
+	}
+	return q.domains[q.domainOf(key)]
+}
+
 // settle adds a domain to the resting ones.
 func (q *Queue) settle(d *domain) {
 	q.rests++
@@ -218,6 +226,7 @@ func (a *account) add(cost int64) {
 	}
 	a.counter = max(a.counter+cost, 0)
 	for _, f := range a.flows {
+		f.recount()
 		f.lane.flows.insert(f)
 		f.lane.stale = true
 	}
@@ -249,7 +258,7 @@ func (q *Queue) Refund(user string, tokens int64) {
 
 // RefundIn is Refund in the domain of the lane.
 func (q *Queue) RefundIn(lane Lane, user string, tokens int64) {
-	if d := q.domains[q.domainOf(lane)]; d != nil && d.accounts[user] != nil {
+	if d := q.find(lane); d != nil && d.accounts[user] != nil {
 		q.refund(d.accounts[user], tokens)
 	}
 }
@@ -278,15 +287,17 @@ func (q *Queue) Adjust(user string, delta int64) {
 // by leaving while its calls run.
 func (q *Queue) AdjustIn(lane Lane, user string, delta int64) {
 	cost := q.cost(user, clampTokens(delta))
-	name := q.domainOf(lane)
-	if d := q.domains[name]; d != nil && d.accounts[user] != nil {
+	d := q.find(lane)
+	if d != nil && d.accounts[user] != nil {
 		d.accounts[user].add(cost)
 		return
 	}
 	if cost <= 0 {
 		return
 	}
-	d := q.domain(name)
+	if d == nil {
+		d = q.domain(q.domainOf(lane))
+	}
 	a := d.account(q, user)
 	a.add(d.floor() + cost)
 	q.limitIdle(d)

@@ -120,8 +120,17 @@ type flow struct {
 	lane    *lane
 	band    band
 	fifo    fifo
-	// head is the earliest entry.
-	head *entry
+
+	// What follows repeats, in one place in memory, what the tree needs to know
+	// about the account and the FIFO; recount brings it up to date.
+
+	// counter is the account's.
+	counter int64
+	// head is the earliest entry and arrival its arrival.
+	head    *entry
+	arrival int64
+	// own sums up the FIFO.
+	own flowSum
 
 	node link[flow]
 	sum  flowSum
@@ -163,17 +172,35 @@ func (f *flow) before(o *flow) bool {
 	if c := f.band.compare(o.band); c != 0 {
 		return c < 0
 	}
-	return tag{f.account.counter, f.head}.before(tag{o.account.counter, o.head})
+	if f.counter != o.counter {
+		return f.counter < o.counter
+	}
+	if f.arrival != o.arrival {
+		return f.arrival < o.arrival
+	}
+	return f.head.item.Key < o.head.item.Key
+}
+
+// begins is the place of the head.
+func (f *flow) begins() tag { return tag{f.counter, f.head} }
+
+// recount follows a change of the counter or the FIFO, which must not be empty.
+// A flow whose head or counter changes must not be in a tree.
+func (f *flow) recount() {
+	root := f.fifo.root
+	f.counter = f.account.counter
+	f.head = f.fifo.first()
+	f.arrival = f.head.arrival
+	f.own = flowSum{
+		backlog:  root.sum,
+		flows:    1,
+		counters: float64(f.counter),
+		last:     tag{f.counter + root.sum.cost - root.last.cost, root.last},
+	}
 }
 
 func (f *flow) pull() {
-	own := f.fifo.root
-	f.sum = flowSum{
-		backlog:  own.sum,
-		flows:    1,
-		counters: float64(f.account.counter),
-		last:     tag{f.account.counter + own.sum.cost - own.last.cost, own.last},
-	}
+	f.sum = f.own
 	for _, child := range [...]*flow{f.node.left, f.node.right} {
 		if child == nil {
 			continue

@@ -87,8 +87,10 @@ func checkLane(t *testing.T, l *lane) int {
 	t.Helper()
 	n := 0
 	checkTree(t, &l.flows, func(f *flow) {
-		if f.lane != l || f.head != f.fifo.first() || f.head == nil {
-			t.Fatalf("flow of %q: wrong lane or head", f.account.user)
+		own, counter, head := f.own, f.counter, f.head
+		f.recount()
+		if f.lane != l || f.own != own || f.counter != counter || f.head != head || f.arrival != head.arrival {
+			t.Fatalf("flow of %q: wrong lane or out of date", f.account.user)
 		}
 		n += checkFIFO(t, &f.fifo, func(e *entry) bool { return e.state == Ready && e.flow == f && e.lane == l && e.band() == f.band })
 	}, func(f *flow) flowSum { return f.sum })

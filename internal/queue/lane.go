@@ -49,7 +49,7 @@ func (l *lane) firstBelow(limit int64) *entry {
 		switch left := n.node.left; {
 		case left != nil && left.sum.smallest < limit:
 			n = left
-		case n.fifo.root.sum.smallest < limit:
+		case n.own.smallest < limit:
 			return n.fifo.firstBelow(limit)
 		default:
 			n = n.node.right
@@ -145,6 +145,7 @@ func (q *Queue) line(e *entry) {
 	e.flow = f
 	if f.head != nil && compareArrival(f.head, e) < 0 {
 		f.fifo.insert(e)
+		f.recount()
 		f.lane.flows.refresh(f)
 		return
 	}
@@ -152,7 +153,7 @@ func (q *Queue) line(e *entry) {
 		f.lane.flows.remove(f)
 	}
 	f.fifo.insert(e)
-	f.head = e
+	f.recount()
 	f.lane.flows.insert(f)
 }
 
@@ -162,11 +163,13 @@ func (q *Queue) unline(e *entry) {
 	e.flow = nil
 	if f.head != e {
 		f.fifo.remove(e)
+		f.recount()
 		f.lane.flows.refresh(f)
 	} else {
 		f.lane.flows.remove(f)
 		f.fifo.remove(e)
-		if f.head = f.fifo.first(); f.head != nil {
+		if f.fifo.root != nil {
+			f.recount()
 			f.lane.flows.insert(f)
 		} else {
 			f.account.drop(f)

@@ -3,8 +3,8 @@ package queue
 import "math"
 
 // maxStraddle is how many users' partial backlogs a Position looks into before
-// it estimates: some 0.1 ms of work.
-const maxStraddle = 512
+// it estimates: some 0.1 ms of work at 100,000 items.
+const maxStraddle = 256
 
 // Position returns the place of the item with the key among the ready items of
 // its domain, and whether there is such an item. One that backs off or is
@@ -20,8 +20,8 @@ const maxStraddle = 512
 // they have in the higher ones.
 //
 // Users whose whole backlog lies ahead are summed up; one whose backlog the item
-// divides costs a search. After 512 of these the rest is estimated, with the
-// largest possible error stated: O(log n) and at most 512 such searches.
+// divides costs a search. After 256 of these the rest is estimated, with the
+// largest possible error stated: O(log n) and at most 256 such searches.
 func (q *Queue) Position(key string) (Position, bool) {
 	e, ok := q.index[key]
 	if !ok {
@@ -85,14 +85,14 @@ func (s *survey) add(n *flow, above, within bool) {
 		}
 		c := n.band.compare(s.band)
 		switch {
-		case c > 0, c == 0 && !(tag{n.account.counter, n.head}).before(s.at):
+		case c > 0, c == 0 && !n.begins().before(s.at):
 			n = n.node.left
 			continue
 		case c < 0:
 			if l := n.node.left; l != nil {
 				s.count(l.sum.items, l.sum.tokens)
 			}
-			s.count(n.fifo.root.sum.items, n.fifo.root.sum.tokens)
+			s.count(n.own.items, n.own.tokens)
 			n = n.node.right
 			continue
 		}
@@ -109,14 +109,13 @@ func (s *survey) count(items int, tokens int64) {
 
 // search adds the part of a flow that lies ahead.
 func (s *survey) search(f *flow) {
-	root := f.fifo.root
-	if (tag{f.account.counter + root.sum.cost - root.last.cost, root.last}).before(s.at) {
-		s.count(root.sum.items, root.sum.tokens)
+	if f.own.last.before(s.at) {
+		s.count(f.own.items, f.own.tokens)
 		return
 	}
 	s.searches--
-	start := f.account.counter
-	for n := root; n != nil; {
+	start := f.counter
+	for n := f.fifo.root; n != nil; {
 		here := start
 		if l := n.node.left; l != nil {
 			here += l.sum.cost

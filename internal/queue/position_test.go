@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -91,7 +92,7 @@ func TestPositionEstimate(t *testing.T) {
 			takeAll(q, epoch, 1000)
 			estimated, off := 0, 0.0
 			for key := range q.index {
-				q.straddle = maxStraddle
+				q.straddle = math.MaxInt
 				exact, _ := q.Position(key)
 				if exact.AheadError != 0 || exact.TokensError != 0 {
 					t.Fatalf("exact position %+v states an error", exact)
