@@ -229,7 +229,7 @@ func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write
 
 // hopeless returns why a scan can never be assigned as pools and budgets are now, or nil.
 func (s *Scheduler) hopeless(st *scanState, pools []*pool, stage v1alpha1.StageName, now time.Time) *pipeline.Rejected {
-	if !pipeline.NeedsTokens(stage) {
+	if len(pools) == 0 || !pipeline.NeedsTokens(stage) {
 		return nil
 	}
 	var models, tooLarge []string

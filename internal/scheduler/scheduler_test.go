@@ -1,0 +1,473 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+)
+
+func TestWholeScan(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	w.settle()
+	a := w.get("a").Status.Assignment
+	if a == nil {
+		t.Fatal("the scan was not assigned")
+	}
+	if a.Stage != v1alpha1.StageVision || a.Worker != "w1" || a.Budget != "b" || a.Model != "gpt-5.1" || a.Pool != "p" ||
+		a.ReservedTokens < 800 || a.MaxOutputTokens != 800 || a.ImageDetail != v1alpha1.ImageDetailLow || a.MaxAttempts != 3 ||
+		!a.Deadline.Time.Equal(t0.Add(time.Minute)) {
+		t.Errorf("assignment = %+v", a)
+	}
+	w.complete("a")
+	w.settle()
+	if a := w.get("a").Status.Assignment; a == nil || a.Stage != v1alpha1.StageAnswer {
+		t.Fatalf("after vision: assignment %+v, want stage answer", a)
+	}
+	w.complete("a")
+	w.settle()
+	if got := w.get("a").Status.Phase; got != v1alpha1.ScanSucceeded {
+		t.Errorf("phase = %s", got)
+	}
+	if w.writes[writeAssign] != 2 || len(w.writes) != 1 {
+		t.Errorf("writes = %v, want two assignments and nothing else", w.writes)
+	}
+	if len(w.s.scans) != 0 || w.s.queue.Len() != 0 {
+		t.Errorf("%d scans and %d queued are remembered of a finished scan", len(w.s.scans), w.s.queue.Len())
+	}
+	w.wantIdle()
+}
+
+func TestWorkersAreFilledEvenlyAndNotBeyondCapacity(t *testing.T) {
+	w := newWorld(t)
+	w.standard(10_000_000, "w1", "w2")
+	for i := range 5 {
+		w.create(fmt.Sprint("s", i))
+	}
+	w.settle()
+	load := map[string]int{}
+	for i := range 5 {
+		load[w.workerOf(fmt.Sprint("s", i))]++
+	}
+	if load["w1"] != 2 || load["w2"] != 2 || load[""] != 1 {
+		t.Errorf("load = %v, want two each and one that waits", load)
+	}
+	standing, ok := w.s.Standing(name("s4"))
+	if !ok || standing.Reason != v1alpha1.ReasonWaitingForWorker {
+		t.Errorf("standing of the one that waits: %+v", standing)
+	}
+	w.complete("s0")
+	w.settle()
+	if got := w.workerOf("s4"); got != "w1" && w.workerOf("s0") == "" {
+		t.Errorf("nobody took the free place: s4 at %q", got)
+	}
+}
+
+func TestDrainingWorkersGetNothing(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.s.WorkerChanged(Worker{Name: name("w1"), Pool: "p", Capacity: 2, Draining: true, RenewedAt: t0, LeaseDuration: 15 * time.Second})
+	w.create("a")
+	w.settle()
+	if got := w.workerOf("a"); got != "" {
+		t.Errorf("assigned to draining worker %s", got)
+	}
+}
+
+func TestTokensDecide(t *testing.T) {
+	w := newWorld(t)
+	w.s.PoolChanged(w.pool("p", v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward))
+	w.s.BudgetChanged(w.budget("b", 60_000), readyKey)
+	w.worker("w", "p", 1000)
+	for i := range 200 {
+		w.create(fmt.Sprint("s", i))
+	}
+	w.settle()
+	assigned := w.writes[writeAssign]
+	reserved := w.get("s0").Status.Assignment.ReservedTokens
+	if most := int(60_000 / reserved); assigned > most || assigned < most*9/10 {
+		t.Fatalf("%d scans of %d tokens were assigned from a bucket of 60000", assigned, reserved)
+	}
+	if w.next.IsZero() || !w.next.After(w.clk.Now()) || w.next.After(w.clk.Now().Add(10*time.Second)) {
+		t.Fatalf("next look at %s, want when the bucket has refilled for one call (now %s)", w.next, w.clk.Now())
+	}
+	// It wakes when there is room for one more call: no refill is missed, and there is no polling.
+	wakes := 0
+	for w.clk.Since(t0) < 20*time.Second {
+		w.clk.SetTime(w.next)
+		w.worker("w", "p", 1000) // renews its Lease
+		w.settle()
+		wakes++
+	}
+	refilled := int(w.clk.Since(t0).Seconds() * 1000 / float64(reserved))
+	if more := w.writes[writeAssign] - assigned; more < refilled-1 || more > refilled+1 {
+		t.Errorf("%d calls were sent from a refill for %d", more, refilled)
+	}
+	if most := 2*refilled + w.writes[writeReason] + 10; wakes > most {
+		t.Errorf("woke %d times for %d calls, want at most %d", wakes, refilled, most)
+	}
+}
+
+func TestFailedWriteGivesEverythingBack(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.fail = func(*write) error { return errors.New("boom") }
+	w.create("a")
+	w.step()
+	w.wantIdle()
+	if w.s.queue.Len() != 1 {
+		t.Fatalf("%d scans queued after a failed write, want 1", w.s.queue.Len())
+	}
+	w.settle() // held back for a moment: it does not spin
+	w.fail = nil
+	w.clk.Step(writeHold)
+	w.settle()
+	if got := w.workerOf("a"); got != "w1" {
+		t.Errorf("assigned to %q after the writes work again, want w1", got)
+	}
+}
+
+func TestScanDeletedWhileBeingAssigned(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	writes, _ := w.s.cycle()
+	delete(w.store, name("a"))
+	w.s.ScanGone(name("a"))
+	for _, wr := range writes {
+		w.finish(wr)
+	}
+	w.settle()
+	w.wantIdle()
+}
+
+func TestWorkerThatIsFasterThanTheWatch(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	writes, _ := w.s.cycle()
+	wr := writes[0]
+	stored := w.get("a").DeepCopy()
+	if _, err := pipeline.Fold(w.context(stored), &stored.Status, wr.event); err != nil {
+		t.Fatal(err)
+	}
+	w.put(stored) // the watch shows the assignment, then the outcome, before the write has returned
+	w.complete("a")
+	w.s.written(wr, stored, nil)
+	w.settle()
+	if a := w.get("a").Status.Assignment; a == nil || a.Stage != v1alpha1.StageAnswer {
+		t.Errorf("assignment = %+v, want stage answer", a)
+	}
+	if n := w.s.workers[name("w1")].inFlight; n != 1 {
+		t.Errorf("worker has %d scans, want 1", n)
+	}
+}
+
+func TestOldVersionsAreIgnored(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	old := w.get("a")
+	w.settle()
+	w.s.ScanChanged(old)
+	w.settle()
+	if w.writes[writeAssign] != 1 {
+		t.Errorf("%d assignments, want 1", w.writes[writeAssign])
+	}
+}
+
+func TestExpiredWorkerLosesItsScans(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	w.settle()
+	if w.next.After(t0.Add(15 * time.Second)) {
+		t.Errorf("next look at %s, want the end of the Lease at the latest", w.next)
+	}
+	w.clk.Step(14 * time.Second)
+	w.worker("w2", "p", 2)
+	w.settle()
+	if got := w.workerOf("a"); got != "w1" {
+		t.Fatalf("the scan was taken from a live worker: it is at %q", got)
+	}
+	w.clk.Step(time.Second)
+	w.settle()
+	if got := w.workerOf("a"); got != "w2" {
+		t.Errorf("after the Lease's end the scan is at %q, want w2", got)
+	}
+	st := pipeline.Stage(&w.get("a").Status, v1alpha1.StageVision)
+	if st.Attempts != 0 {
+		t.Errorf("%d attempts were counted for a lost worker", st.Attempts)
+	}
+	if w.writes[writeRelease] != 1 || w.writes[writeAssign] != 2 {
+		t.Errorf("writes = %v", w.writes)
+	}
+}
+
+func TestWorkerLostWhileTheAssignmentIsBeingStored(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	writes, _ := w.s.cycle()
+	w.s.WorkerGone(name("w1"))
+	w.worker("w2", "p", 2)
+	for _, wr := range writes {
+		w.finish(wr)
+	}
+	w.settle()
+	if got := w.workerOf("a"); got != "w2" {
+		t.Errorf("the scan is at %q, want w2", got)
+	}
+}
+
+func TestImpossibleScansEnd(t *testing.T) {
+	tests := map[string]struct {
+		tokensPerMinute int64
+		opts            []scanOption
+		wantReason      string
+		wantMessage     string
+	}{
+		"a model no budget serves": {
+			tokensPerMinute: 100_000, opts: []scanOption{model("gpt-0")},
+			wantReason: v1alpha1.ReasonUnsupportedModel, wantMessage: `"gpt-0"; supported: gpt-5.1`,
+		},
+		"a call larger than the limit": {
+			tokensPerMinute: 700, wantReason: v1alpha1.ReasonRequestTooLarge, wantMessage: `TokenBudget "b" allows no more than 700`,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.standard(tc.tokensPerMinute) // and no worker: the verdict does not wait for one
+			w.create("a", tc.opts...)
+			w.settle()
+			c := meta.FindStatusCondition(w.get("a").Status.Conditions, v1alpha1.ConditionFinished)
+			if c == nil || c.Reason != tc.wantReason || !strings.Contains(c.Message, tc.wantMessage) {
+				t.Errorf("finished = %+v, want %s with %q", c, tc.wantReason, tc.wantMessage)
+			}
+			w.wantIdle()
+		})
+	}
+}
+
+func TestMissingPartsHoldScans(t *testing.T) {
+	tests := map[string]struct {
+		setup       func(*world)
+		wantReason  string
+		wantMessage string
+	}{
+		"no pool": {
+			setup:      func(w *world) { w.s.BudgetChanged(w.budget("b", 100_000), readyKey) },
+			wantReason: v1alpha1.ReasonWaitingForWorker, wantMessage: "no WorkerPool of the namespace runs stage vision",
+		},
+		"no budget": {
+			setup: func(w *world) {
+				w.s.PoolChanged(w.pool("p", v1alpha1.StageVision))
+				w.worker("w1", "p", 2)
+			},
+			wantReason: v1alpha1.ReasonWaitingForBudget, wantMessage: `TokenBudget "b" of WorkerPool "p" does not exist`,
+		},
+		"no key": {
+			setup: func(w *world) {
+				w.standard(100_000, "w1")
+				w.s.BudgetChanged(w.budget("b", 100_000), Key{Reason: v1alpha1.ReasonSecretNotFound, Message: `Secret "s" does not exist`})
+			},
+			wantReason: v1alpha1.ReasonWaitingForBudget, wantMessage: `Secret "s" does not exist`,
+		},
+		"no worker": {
+			setup:      func(w *world) { w.standard(100_000) },
+			wantReason: v1alpha1.ReasonWaitingForWorker, wantMessage: `WorkerPool "p" has no live worker`,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			tc.setup(w)
+			w.create("a")
+			w.settle()
+			if got := w.admitted("a"); got != "" {
+				t.Errorf("the reason was written at once: %s", got)
+			}
+			w.clk.Step(5 * time.Second)
+			w.settle()
+			if got := w.admitted("a"); got != "False "+tc.wantReason {
+				t.Errorf("Admitted = %q, want False %s", got, tc.wantReason)
+			}
+			c := meta.FindStatusCondition(w.get("a").Status.Conditions, v1alpha1.ConditionAdmitted)
+			if c != nil && !strings.Contains(c.Message, tc.wantMessage) {
+				t.Errorf("message %q, want one with %q", c.Message, tc.wantMessage)
+			}
+			writes := w.writes[writeReason]
+			w.clk.Step(9 * time.Second)
+			w.settle()
+			if w.writes[writeReason] != writes {
+				t.Errorf("the same reason was written again")
+			}
+		})
+	}
+}
+
+func TestReasonsAreWrittenAtABoundedRateOldestFirst(t *testing.T) {
+	w := newWorld(t)
+	w.standard(100_000) // no worker
+	for i := range 100 {
+		w.create(fmt.Sprintf("s%02d", i))
+	}
+	w.settle()
+	w.clk.Step(5 * time.Second)
+	w.settle()
+	if got := w.writes[writeReason]; got != 20 {
+		t.Fatalf("%d reasons were written at once, want 20", got)
+	}
+	for i := range 100 {
+		want := ""
+		if i < 20 {
+			want = "False WaitingForWorker"
+		}
+		if got := w.admitted(fmt.Sprintf("s%02d", i)); got != want {
+			t.Errorf("scan %d: Admitted = %q, want %q", i, got, want)
+		}
+	}
+	w.clk.Step(time.Second)
+	w.settle()
+	if got := w.writes[writeReason]; got != 40 {
+		t.Errorf("%d reasons were written after another second, want 40", got)
+	}
+}
+
+func TestSuspendAndResume(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a", suspended)
+	w.settle()
+	if got := w.workerOf("a"); got != "" {
+		t.Fatalf("a suspended scan was assigned to %s", got)
+	}
+	resumed := w.get("a").DeepCopy()
+	resumed.Spec.Suspend = false
+	w.put(resumed)
+	w.settle()
+	if got := w.workerOf("a"); got != "w1" {
+		t.Errorf("after it was resumed the scan is at %q", got)
+	}
+}
+
+func TestBackoffIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	w.settle()
+	id := w.get("a").Status.Assignment.ID
+	if err := w.fold("a", pipeline.Completed{AssignmentID: id, Outcomes: []pipeline.Outcome{{
+		Stage: v1alpha1.StageVision, StartedAt: t0, FinishedAt: t0,
+		Failure: &pipeline.Failure{Class: v1alpha1.FailureUnavailable, Message: "502"},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if got := w.workerOf("a"); got != "" {
+		t.Fatalf("assigned to %s before the backoff has ended", got)
+	}
+	if want := t0.Add(time.Second); !w.next.Equal(want) {
+		t.Errorf("next look at %s, want %s", w.next, want)
+	}
+	w.clk.SetTime(w.next)
+	w.settle()
+	if a := w.get("a").Status.Assignment; a == nil || a.Attempt != 2 {
+		t.Errorf("assignment after the backoff: %+v, want attempt 2", a)
+	}
+}
+
+func TestRateLimitedCallHoldsTheBudgetAndNothingIsLost(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	w.settle()
+	id := w.get("a").Status.Assignment.ID
+	if err := w.fold("a", pipeline.Completed{AssignmentID: id, Outcomes: []pipeline.Outcome{{
+		Stage: v1alpha1.StageVision, StartedAt: t0, FinishedAt: t0,
+		Failure: &pipeline.Failure{Class: v1alpha1.FailureRateLimited, Message: "429", RetryAfter: 3 * time.Second},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if got := w.workerOf("a"); got != "" {
+		t.Fatalf("sent again at once, to %s", got)
+	}
+	for w.workerOf("a") == "" && w.clk.Since(t0) < time.Minute {
+		w.clk.SetTime(w.next)
+		w.worker("w1", "p", 2)
+		w.settle()
+	}
+	if waited := w.clk.Since(t0); waited < 3*time.Second || waited > 20*time.Second {
+		t.Errorf("sent again after %s, want at least the 3 s the provider asked for", waited)
+	}
+}
+
+func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
+	w := newWorld(t)
+	p := w.pool("p", v1alpha1.StageVision)
+	p.Spec.Budgets = append(p.Spec.Budgets, v1alpha1.BudgetReference{Name: "later", Weight: 1})
+	w.s.PoolChanged(p)
+	w.s.BudgetChanged(w.budget("b", 100_000), readyKey)
+	w.worker("w1", "p", 2)
+	w.create("a", model("gpt-new"))
+	w.settle()
+	if pipeline.IsFinished(&w.get("a").Status) {
+		t.Fatal("the scan was rejected although a budget of the pool does not exist yet")
+	}
+	w.s.BudgetChanged(w.budget("later", 100_000, "gpt-new"), readyKey)
+	w.settle()
+	if a := w.get("a").Status.Assignment; a == nil || a.Budget != "later" {
+		t.Errorf("assignment = %+v, want budget later", a)
+	}
+}
+
+func TestBudgetsShareByWeightAndFailOver(t *testing.T) {
+	w := newWorld(t)
+	p := w.pool("p", v1alpha1.StageVision)
+	p.Spec.Budgets = []v1alpha1.BudgetReference{{Name: "one", Weight: 1}, {Name: "three", Weight: 3}}
+	w.s.PoolChanged(p)
+	w.s.BudgetChanged(w.budget("one", 10_000_000), readyKey)
+	w.s.BudgetChanged(w.budget("three", 10_000_000), readyKey)
+	w.worker("w1", "p", 1000)
+	count := func(from, to int) map[string]int {
+		n := map[string]int{}
+		for i := from; i < to; i++ {
+			w.create(fmt.Sprint("s", i))
+		}
+		w.settle()
+		for i := from; i < to; i++ {
+			n[w.get(fmt.Sprint("s", i)).Status.Assignment.Budget]++
+		}
+		return n
+	}
+	if got := count(0, 100); got["one"] != 25 || got["three"] != 75 {
+		t.Errorf("100 calls were shared %v, want 25 and 75", got)
+	}
+	w.s.BudgetChanged(w.budget("three", 10_000_000), Key{Reason: v1alpha1.ReasonSecretNotFound})
+	if got := count(100, 150); got["one"] != 50 {
+		t.Errorf("with budget three gone 50 calls were shared %v", got)
+	}
+}
+
+func TestPriorityGoesFirst(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000)
+	w.create("low1")
+	w.create("low2")
+	w.create("high", priority(10))
+	w.worker("w1", "p", 1)
+	w.settle()
+	if w.workerOf("high") != "w1" {
+		t.Error("the scan of the higher priority did not go first")
+	}
+}
