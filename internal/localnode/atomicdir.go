@@ -124,28 +124,27 @@ func linkNames(dir string, files map[string]file) error {
 	return nil
 }
 
+var errDifferent = errors.New("different")
+
 // same says whether the directory holds these files and no others.
 func same(dir string, files map[string]file) bool {
 	found := 0
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	tree := os.DirFS(dir)
+	err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		want, ok := files[name]
+		want, ok := files[filepath.FromSlash(path)]
 		if !ok {
-			return fs.SkipAll
+			return errDifferent
 		}
-		data, err := os.ReadFile(path)
+		data, err := fs.ReadFile(tree, path)
 		if err != nil || !bytes.Equal(data, want.data) {
-			return fs.SkipAll
+			return errDifferent
 		}
 		info, err := entry.Info()
 		if err != nil || info.Mode().Perm() != want.mode {
-			return fs.SkipAll
+			return errDifferent
 		}
 		found++
 		return nil

@@ -74,8 +74,7 @@ func (c *container) run() {
 
 // startReason is the kubelet's word for why a container does not start.
 func startReason(err error) string {
-	var missing *missingError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[*missingError](err); ok {
 		return "CreateContainerConfigError"
 	}
 	return "RunContainerError"

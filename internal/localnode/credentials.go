@@ -6,10 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
-	"k8s.io/client-go/rest"
 )
 
 // writeKubeconfig writes the kubeconfig of a pod into dir and returns its path.

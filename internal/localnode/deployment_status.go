@@ -19,7 +19,7 @@ func deploymentStatus(d *appsv1.Deployment, pods []*corev1.Pod, now time.Time) a
 		Replicas:            int32(len(g.old) + len(g.current)),
 		UpdatedReplicas:     int32(len(g.current)),
 		AvailableReplicas:   int32(len(g.available)),
-		TerminatingReplicas: ptr.To(int32(len(g.terminating))),
+		TerminatingReplicas: new(int32(len(g.terminating))),
 		CollisionCount:      d.Status.CollisionCount,
 		Conditions:          d.Status.DeepCopy().Conditions,
 	}

@@ -44,6 +44,9 @@ func expand(s string, vars map[string]string) string {
 // mountPath maps a path inside a container to where it is on the host.
 type mountPath struct {
 	container, host string
+	// exact maps the path alone and nothing below it: a directory that holds
+	// mounts, and else whatever the host has there.
+	exact bool
 }
 
 // rewritePaths replaces every container path in s by its host path, the longest
@@ -78,7 +81,8 @@ func mountAt(s string, i int, mounts []mountPath) *mountPath {
 		if !strings.HasPrefix(s[i:], path) {
 			continue
 		}
-		if end := i + len(path); end == len(s) || s[end] == '/' || !pathByte(s[end]) {
+		end := i + len(path)
+		if end == len(s) || !pathByte(s[end]) || s[end] == '/' && !mounts[k].exact {
 			return &mounts[k]
 		}
 	}

@@ -29,6 +29,7 @@ func TestRewritePaths(t *testing.T) {
 	mounts := []mountPath{
 		{container: "/data", host: "/h/d"},
 		{container: "/data/keys", host: "/h/k"},
+		{container: "/etc/app", host: "/h/root/etc/app", exact: true},
 	}
 	for name, tc := range map[string]struct{ in, want string }{
 		"whole":              {in: "/data", want: "/h/d"},
@@ -41,6 +42,8 @@ func TestRewritePaths(t *testing.T) {
 		"deeper place stays": {in: "/srv/data", want: "/srv/data"},
 		"URL path stays":     {in: "http://host.name/data", want: "http://host.name/data"},
 		"sibling of deeper":  {in: "/data/keysets", want: "/h/d/keysets"},
+		"holder of mounts":   {in: "--keys-dir=/etc/app", want: "--keys-dir=/h/root/etc/app"},
+		"beside the mounts":  {in: "--c=/etc/app/x", want: "--c=/etc/app/x"},
 		"nothing":            {in: "--v=2", want: "--v=2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,11 +13,19 @@ import (
 	"github.com/eco2-team/scan-operator/internal/localnode/process"
 )
 
+// networkVariables are what a program on this machine may need to reach others:
+// the one thing of the owner's environment that pods inherit.
+var networkVariables = []string{
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"SSL_CERT_FILE", "SSL_CERT_DIR",
+}
+
 // launcher turns a container into the process that stands for it.
 type launcher struct {
 	rootFS  string // what stands for every image's root directory
 	podDir  string // the pod's own directory
 	volumes string // where the pod's volumes are
+	root    string // where the container's mounts are linked as it sees them
 	logFile string
 	from    sources
 	// kubeconfig is what KUBECONFIG names in the container's environment.
@@ -34,18 +42,27 @@ func (l *launcher) spec(pod *corev1.Pod, c *corev1.Container) (process.Spec, err
 	if err != nil {
 		return process.Spec{}, err
 	}
-	mounts := mountPaths(l.volumes, c)
+	mounts := mountPaths(l.volumes, l.root, c)
+	if err := linkMounts(l.volumes, l.root, c); err != nil {
+		return process.Spec{}, err
+	}
 	for name, value := range vars {
 		vars[name] = rewritePaths(value, mounts)
 	}
 	// What a kubelet or an image would provide; the template's own wins.
-	for name, value := range map[string]string{
+	provided := map[string]string{
 		"PATH":       os.Getenv("PATH"),
 		"HOME":       l.podDir,
 		"TMPDIR":     filepath.Join(l.podDir, "tmp"),
 		"HOSTNAME":   pod.Name,
 		"KUBECONFIG": l.kubeconfig,
-	} {
+	}
+	for _, name := range networkVariables {
+		if value, set := os.LookupEnv(name); set {
+			provided[name] = value
+		}
+	}
+	for name, value := range provided {
 		if _, set := vars[name]; !set {
 			vars[name] = value
 		}

@@ -129,7 +129,7 @@ func (r *podRunner) run(ctx context.Context) {
 		if gone || stopping || pod.DeletionTimestamp != nil {
 			again = r.terminate(ctx, pod, gone, stopping)
 			if r.ended() {
-				r.cleanUp(ctx, pod, gone, stopping)
+				r.cleanUp(ctx, pod, gone)
 				return
 			}
 		} else {
@@ -232,6 +232,7 @@ func (r *podRunner) startContainers(pod *corev1.Pod, shared *launcher) {
 	for i := range pod.Spec.Containers {
 		spec := &pod.Spec.Containers[i]
 		l := *shared
+		l.root = filepath.Join(r.dir, "root", spec.Name)
 		l.logFile = r.node.logFile(pod, spec.Name)
 		c := &container{
 			spec: spec, rootFS: l.rootFS, clock: r.node.clock, podIP: r.ip,
@@ -313,8 +314,8 @@ func (r *podRunner) ended() bool {
 }
 
 // cleanUp forgets the pod and, when it was being deleted, confirms the deletion.
-func (r *podRunner) cleanUp(ctx context.Context, pod *corev1.Pod, gone, stopping bool) {
-	if !gone && !(stopping && pod.DeletionTimestamp == nil) {
+func (r *podRunner) cleanUp(ctx context.Context, pod *corev1.Pod, gone bool) {
+	if !gone && pod.DeletionTimestamp != nil {
 		r.report(ctx, pod)
 		r.node.confirmDeletion(ctx, pod)
 	}

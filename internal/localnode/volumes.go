@@ -1,10 +1,14 @@
 package localnode
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -57,7 +61,7 @@ func volumeFiles(pod *corev1.Pod, volume *corev1.Volume, from sources, tokens to
 	case volume.Projected != nil:
 		return files, addProjected(files, pod, volume.Projected, from, tokens)
 	default:
-		return nil, fmt.Errorf("the local node offers secret, configMap, downwardAPI, projected and emptyDir volumes only")
+		return nil, errors.New("the local node offers secret, configMap, downwardAPI, projected and emptyDir volumes only")
 	}
 }
 
@@ -114,9 +118,7 @@ func addConfigMap(files map[string]file, name string, items []corev1.KeyToPath, 
 	for k, v := range cm.Data {
 		data[k] = []byte(v)
 	}
-	for k, v := range cm.BinaryData {
-		data[k] = v
-	}
+	maps.Copy(data, cm.BinaryData)
 	return addKeys(files, "ConfigMap", name, data, items, optional, perm)
 }
 
@@ -184,15 +186,54 @@ func mode(m *int32) fs.FileMode {
 	return fs.FileMode(*m).Perm()
 }
 
-// mountPaths maps the container's mount paths to the pod's volumes under dir.
-func mountPaths(dir string, c *corev1.Container) []mountPath {
-	out := make([]mountPath, 0, len(c.VolumeMounts))
+// mountPaths maps what the container sees to where it is: its mount paths to
+// the pod's volumes, and the directories that hold mount paths (but not those
+// at the top, such as /etc) to their images under root, see linkMounts.
+func mountPaths(volumes, root string, c *corev1.Container) []mountPath {
+	var out []mountPath
 	for i := range c.VolumeMounts {
-		m := &c.VolumeMounts[i]
-		out = append(out, mountPath{
-			container: filepath.Clean(m.MountPath),
-			host:      filepath.Join(dir, m.Name, filepath.FromSlash(m.SubPath)),
-		})
+		path := filepath.Clean(c.VolumeMounts[i].MountPath)
+		out = append(out, mountPath{container: path, host: mountTarget(volumes, &c.VolumeMounts[i])})
+		if nested(path, c) {
+			continue
+		}
+		for holder := filepath.Dir(path); strings.Count(holder, "/") >= 2; holder = filepath.Dir(holder) {
+			out = append(out, mountPath{container: holder, host: filepath.Join(root, holder), exact: true})
+		}
 	}
 	return out
+}
+
+// linkMounts builds under root the directories that hold the container's mount
+// paths, with a symbolic link for each mount, so that a program can be given
+// such a directory and find the mounts in it.
+func linkMounts(volumes, root string, c *corev1.Container) error {
+	for i := range c.VolumeMounts {
+		path := filepath.Clean(c.VolumeMounts[i].MountPath)
+		if nested(path, c) {
+			continue
+		}
+		link, target := filepath.Join(root, path), mountTarget(volumes, &c.VolumeMounts[i])
+		if old, err := os.Readlink(link); err == nil && old == target {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+			return fmt.Errorf("mount %s: %w", path, err)
+		}
+		if err := os.Symlink(target, link); err != nil {
+			return fmt.Errorf("mount %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func mountTarget(volumes string, m *corev1.VolumeMount) string {
+	return filepath.Join(volumes, m.Name, filepath.FromSlash(m.SubPath))
+}
+
+// nested says whether the path lies in another one of the container's mounts.
+func nested(path string, c *corev1.Container) bool {
+	return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return strings.HasPrefix(path, filepath.Clean(m.MountPath)+"/")
+	})
 }
