@@ -8,15 +8,15 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// What may follow the drain timeout. Together it is less than the ten seconds by which a pod's grace period must
-// exceed the drain timeout.
+// What may follow the drain timeout. Together it is less than the five seconds that the WorkerPool controller puts
+// between the drain timeout and the end of a pod's grace period.
 const (
 	// handBackTimeout is how long hand-back and the last writes may take.
-	handBackTimeout = 6 * time.Second
+	handBackTimeout = 2500 * time.Millisecond
 	// releaseTimeout is how long the removal of the Lease may take.
-	releaseTimeout = 2 * time.Second
+	releaseTimeout = time.Second
 	// stopTimeout is how long the runs may take to notice that all is over.
-	stopTimeout = time.Second
+	stopTimeout = 500 * time.Millisecond
 )
 
 // drain ends the worker's work: nothing new is begun, what runs may finish until the drain timeout or a call of

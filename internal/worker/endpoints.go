@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,12 +28,12 @@ func NewEndpoints(c client.WithWatch, namespace, fallback string) *Endpoints {
 // Run follows the budgets until ctx ends.
 func (e *Endpoints) Run(ctx context.Context) {
 	mirror(ctx, e.client, e.namespace, &v1alpha1.TokenBudget{},
-		func() client.ObjectList { return &v1alpha1.TokenBudgetList{} }, fields.Everything(), e.store)
+		func() client.ObjectList { return &v1alpha1.TokenBudgetList{} }, nil, e.store)
 }
 
 // Endpoint returns the base URL of a budget. A budget that the watch has not shown is asked for at the API server:
 // guessing would send one provider's key to another. An error says that it does not exist or cannot be read.
-func (e *Endpoints) Endpoint(ctx context.Context, budget string) (string, error) {
+func (e *Endpoints) Endpoint(budget string) (string, error) {
 	key := types.NamespacedName{Namespace: e.namespace, Name: budget}
 	object, known, err := e.store.GetByKey(key.String())
 	if err != nil {
@@ -42,7 +41,7 @@ func (e *Endpoints) Endpoint(ctx context.Context, budget string) (string, error)
 	}
 	found, ok := object.(*v1alpha1.TokenBudget)
 	if !known || !ok {
-		ctx, cancel := context.WithTimeout(ctx, statusRequestTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), statusRequestTimeout)
 		defer cancel()
 		found = &v1alpha1.TokenBudget{}
 		if err := e.client.Get(ctx, key, found); err != nil {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -31,6 +33,12 @@ const (
 )
 
 var errDown = errors.New("connection refused")
+
+func TestMain(m *testing.M) {
+	// client-go's error handlers pace themselves with a global that would carry one bubble's time into the next.
+	utilruntime.ErrorHandlers = nil
+	os.Exit(m.Run())
+}
 
 // pass lets time go by and everything that is due happen.
 func pass(d time.Duration) {

@@ -22,7 +22,8 @@ import (
 // to a minute; work that waits in a pool costs more than a request every five seconds.
 var watchBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 5 * time.Second}
 
-// mirror keeps store equal to what the API server has of list's kind in the namespace, and does so until ctx ends.
+// mirror keeps store equal to what the API server has of example's kind in the namespace until ctx ends. A nil
+// selector selects everything.
 // The store's methods are called one at a time, in the order of the changes.
 func mirror(ctx context.Context, c client.WithWatch, namespace string, example client.Object, newList func() client.ObjectList, selector fields.Selector, store cache.ReflectorStore) {
 	options := func(raw *metav1.ListOptions) *client.ListOptions {

@@ -19,8 +19,8 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// MaxCapacity is the most scans one worker may run at a time.
-const MaxCapacity = 10_000
+// MaxCapacity is the most scans one worker may run at a time: the bound of a WorkerPool's concurrencyPerWorker.
+const MaxCapacity = 5000
 
 // Options say who a worker is and what it works with.
 type Options struct {
@@ -37,7 +37,7 @@ type Options struct {
 	// PodUID makes the Lease go with the pod. It may be empty.
 	PodUID types.UID
 	// DrainTimeout is how long running calls may go on after Run was told to stop. Hand-back and the removal of
-	// the Lease take up to nine seconds more.
+	// the Lease take up to four seconds more.
 	DrainTimeout time.Duration
 
 	// Client reads, writes and watches at the API server; it must not be a cache.

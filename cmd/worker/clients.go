@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// Rate limit of the requests for the Lease: a renewal every five seconds and what goes wrong with it.
+const (
+	leaseQPS   = 5
+	leaseBurst = 10
+)
+
+// newClients returns a client for the work and one for the Lease, whose renewals do not wait behind the work's
+// rate limit. It makes no request: a worker starts while the API server is down.
+func newClients(config *rest.Config, o options) (work client.WithWatch, leases client.Client, err error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
+		return nil, nil, fmt.Errorf("build the scheme: %w", err)
+	}
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, coordinationv1.SchemeGroupVersion})
+	for _, gvk := range []schema.GroupVersionKind{
+		v1alpha1.GroupVersion.WithKind("ScanRequest"),
+		v1alpha1.GroupVersion.WithKind("TokenBudget"),
+		coordinationv1.SchemeGroupVersion.WithKind("Lease"),
+	} {
+		mapper.Add(gvk, meta.RESTScopeNamespace)
+	}
+	options := client.Options{Scheme: scheme, Mapper: mapper}
+
+	config = rest.CopyConfig(config)
+	config.UserAgent = "scan-worker"
+	config.QPS, config.Burst = float32(o.qps), o.burst
+	if work, err = client.NewWithWatch(config, options); err != nil {
+		return nil, nil, fmt.Errorf("make a client of the API server: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = leaseQPS, leaseBurst
+	if leases, err = client.New(config, options); err != nil {
+		return nil, nil, fmt.Errorf("make a client of the API server for the Lease: %w", err)
+	}
+	return work, leases, nil
+}
