@@ -205,17 +205,12 @@ func TestStreamOfAScanThatFinishedAndWasDeleted(t *testing.T) {
 
 	h := newHarness(t, nil)
 	w := httptest.NewRecorder()
-	out := &eventWriter{server: h.Server, w: w, control: http.NewResponseController(noDeadlines{w})}
+	out := &eventWriter{server: h.Server, w: w, control: http.NewResponseController(deadlines{w})}
 	h.follow(httptest.NewRequestWithContext(t.Context(), http.MethodGet, jobEvents, http.NoBody), out, l.states[0], mail, 0)
 	if body := w.Body.String(); strings.Count(body, "event: ") != 10 || !strings.Contains(body, "event: done") || strings.Contains(body, "CANCELLED") {
 		t.Errorf("stream:\n%s", body)
 	}
 }
-
-// noDeadlines lets a recorder pass for a connection.
-type noDeadlines struct{ *httptest.ResponseRecorder }
-
-func (noDeadlines) SetWriteDeadline(time.Time) error { return nil }
 
 func TestStreamKeepalive(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.Keepalive = 15 * time.Second })

@@ -298,7 +298,9 @@ func TestSubmitIsTurnedAway(t *testing.T) {
 		"at the overall limit":   {options: func(o *Options) { o.MaxQueued = 3 }, before: 3, user: "lee", wantCode: scanapi.CodeOverloaded, wantRetry: "10"},
 		"wait within the limit":  {options: func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: time.Minute} }},
 		"wait above the limit": {
-			options:  func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: 90500 * time.Millisecond} },
+			options: func(o *Options) {
+				o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: 90500 * time.Millisecond}
+			},
 			wantCode: scanapi.CodeOverloaded, wantRetry: "31",
 		},
 		"wait not limited": {options: func(o *Options) { o.Queue = fixedQueue{wait: time.Hour} }},
