@@ -32,7 +32,10 @@ func (s *Scheduler) Load(state State) {
 	now := s.clk.Now()
 	for i, b := range state.Budgets {
 		acc := s.setBudget(b, state.Keys[i])
-		acc.ledger.Restore(snapshotOf(&b.Status), reservationsOf(b, state.Scans), now)
+		reservations := reservationsOf(b, state.Scans)
+		if b.Status.Bucket != nil || len(reservations) > 0 { // else nothing was ever spent: the bucket is full
+			acc.ledger.Restore(snapshotOf(&b.Status), reservations, now)
+		}
 	}
 	for _, info := range state.Workers {
 		w := &worker{Worker: info, index: -1, expires: now.Add(info.LeaseDuration)}

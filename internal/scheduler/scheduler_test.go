@@ -64,10 +64,16 @@ func TestWorkersAreFilledEvenlyAndNotBeyondCapacity(t *testing.T) {
 	if !ok || standing.Reason != v1alpha1.ReasonWaitingForWorker {
 		t.Errorf("standing of the one that waits: %+v", standing)
 	}
+	place := w.workerOf("s0")
 	w.complete("s0")
 	w.settle()
-	if got := w.workerOf("s4"); got != "w1" && w.workerOf("s0") == "" {
-		t.Errorf("nobody took the free place: s4 at %q", got)
+	if a := w.get("s0").Status.Assignment; a == nil || a.Stage != v1alpha1.StageAnswer || w.workerOf("s4") != "" {
+		t.Errorf("s0 has %+v and s4 is at %q, want s0 to go on before s4 begins", a, w.workerOf("s4"))
+	}
+	w.complete("s0")
+	w.settle()
+	if got := w.workerOf("s4"); got != place {
+		t.Errorf("s4 is at %q, want the free place at %s", got, place)
 	}
 }
 

@@ -123,8 +123,7 @@ func (s *Scheduler) Waiting() map[v1alpha1.StageName]map[string]int {
 		if counts[stage] == nil {
 			counts[stage] = map[string]int{}
 		}
-		reason, _ := s.explain(st, now)
-		counts[stage][reason]++
+		counts[stage][s.reasonOf(st, now)]++
 	}
 	return counts
 }

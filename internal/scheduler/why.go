@@ -21,8 +21,9 @@ type waitInput struct {
 	status  *v1alpha1.ScanRequestStatus
 	stage   v1alpha1.StageName
 	block   *block
-	ahead   queue.Position
 	queued  bool
+	// ahead and perHour are for the message alone, and zero where it is not asked for.
+	ahead   queue.Position
 	perHour float64
 }
 
@@ -66,15 +67,30 @@ func checkPosition(in waitInput) (string, string, bool) {
 	return v1alpha1.ReasonWaitingForWorker, "the scan's turn has not come; others are being assigned", in.queued
 }
 
-// explain says why a scan waits.
+// reasonOf says why a scan waits, in one word.
+func (s *Scheduler) reasonOf(st *scanState, now time.Time) string {
+	reason, _ := firstReason(s.waitInput(st, now))
+	return reason
+}
+
+// explain says why a scan waits, and for people how long that may take. It is dearer than reasonOf.
 func (s *Scheduler) explain(st *scanState, now time.Time) (reason, message string) {
+	in := s.waitInput(st, now)
+	in.ahead, _ = s.queue.Position(st.name.String())
+	in.perHour = s.tokensPerMinute(stageKey{st.name.Namespace, in.stage}) * 60
+	return firstReason(in)
+}
+
+func (s *Scheduler) waitInput(st *scanState, now time.Time) waitInput {
 	in := waitInput{now: now, spec: &st.obj.Spec, status: &st.obj.Status, stage: pipeline.NextStage(&st.obj.Status)}
-	lane := queue.Lane{Namespace: st.name.Namespace, Stage: string(in.stage), Model: in.spec.Model}
-	if b, ok := s.blocked[lane]; ok {
+	if b, ok := s.blocked[queue.Lane{Namespace: st.name.Namespace, Stage: string(in.stage), Model: in.spec.Model}]; ok {
 		in.block = &b
 	}
-	in.ahead, in.queued = s.queue.Position(st.name.String())
-	in.perHour = s.tokensPerMinute(stageKey{st.name.Namespace, in.stage}) * 60
+	_, in.queued = s.queue.Get(st.name.String())
+	return in
+}
+
+func firstReason(in waitInput) (reason, message string) {
 	for _, check := range waitChecks {
 		if reason, message, waits := check(in); waits {
 			return reason, message
@@ -128,7 +144,7 @@ func (s *Scheduler) dueReasons(now time.Time, room int) ([]*write, time.Time) {
 		if !s.waits(st) {
 			continue
 		}
-		reason, _ := s.explain(st, now)
+		reason := s.reasonOf(st, now)
 		if now.Sub(s.heldSince(st, reason)) >= s.opts.ReasonDelay && unwritten(st, reason) {
 			s.toExplain = append(s.toExplain, st)
 		}
@@ -137,14 +153,15 @@ func (s *Scheduler) dueReasons(now time.Time, room int) ([]*write, time.Time) {
 	var writes []*write
 	for len(s.toExplain) > 0 && room > len(writes) {
 		st := s.toExplain[0]
-		var reason, message string
+		var reason string
 		if s.waits(st) {
-			reason, message = s.explain(st, now)
+			reason = s.reasonOf(st, now)
 		}
 		if unwritten(st, reason) {
 			if !s.reasons.AllowN(now, 1) {
 				break
 			}
+			_, message := s.explain(st, now)
 			wr := &write{kind: writeReason, event: pipeline.Waiting{Reason: reason, Message: message}}
 			s.queue.Remove(st.name.String())
 			s.prepare(st, wr)

@@ -1,0 +1,235 @@
+package scheduler
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+)
+
+// state is what a new leader would find.
+func (w *world) state(budgets []*v1alpha1.TokenBudget, workers ...string) State {
+	s := State{
+		Pools:   []*v1alpha1.WorkerPool{w.pool("p", v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward)},
+		Budgets: budgets,
+	}
+	for range budgets {
+		s.Keys = append(s.Keys, readyKey)
+	}
+	for _, n := range workers {
+		s.Workers = append(s.Workers, Worker{Name: name(n), Pool: "p", Capacity: 2, RenewedAt: w.clk.Now(), LeaseDuration: 15 * time.Second})
+	}
+	for _, obj := range w.store {
+		s.Scans = append(s.Scans, obj)
+	}
+	return s
+}
+
+func TestRestartGoesOnWithRunningCalls(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1", "w2")
+	for i := range 5 {
+		w.create(fmt.Sprint("s", i))
+	}
+	w.settle()
+	ids := map[string]string{}
+	for i := range 5 {
+		n := fmt.Sprint("s", i)
+		if a := w.get(n).Status.Assignment; a != nil {
+			ids[n] = a.ID
+		}
+	}
+
+	w.restart()
+	w.s.Load(w.state([]*v1alpha1.TokenBudget{w.budget("b", 1_000_000)}, "w1", "w2"))
+	w.settle()
+	for n, id := range ids {
+		if a := w.get(n).Status.Assignment; a == nil || a.ID != id {
+			t.Errorf("scan %s: assignment %+v after the restart, want %s", n, a, id)
+		}
+	}
+	if got := w.s.workers[name("w1")].inFlight + w.s.workers[name("w2")].inFlight; got != 4 {
+		t.Errorf("%d scans are counted at the workers, want 4", got)
+	}
+	stats, _ := w.s.BudgetStats(name("b"))
+	if stats.InFlight != 4 || stats.ReservedTokens == 0 {
+		t.Errorf("the ledger counts %d calls with %d tokens, want 4", stats.InFlight, stats.ReservedTokens)
+	}
+	w.clk.Step(10 * time.Second) // what was spent without our knowing has refilled
+	w.worker("w1", "p", 2)
+	for range 2 { // vision, then answer: what is begun goes first
+		for n := range ids {
+			w.complete(n)
+		}
+		w.settle()
+	}
+	if got := w.workerOf("s4"); got == "" {
+		t.Error("the waiting scan was not assigned when workers became free")
+	}
+}
+
+func TestRestartTakesScansOfDeadWorkersBack(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	w.settle()
+	w.restart()
+	w.s.Load(w.state([]*v1alpha1.TokenBudget{w.budget("b", 1_000_000)}, "w2"))
+	w.settle()
+	w.clk.Step(10 * time.Second) // a new leader does not know what was spent: it lets the bucket refill
+	w.settle()
+	if got := w.workerOf("a"); got != "w2" {
+		t.Errorf("the scan is at %q, want w2", got)
+	}
+	w.complete("a")
+	w.settle()
+	w.complete("a")
+	w.settle()
+	w.wantIdle()
+}
+
+// TestNothingLeaks throws random events at the scheduler: completions, failures, lost workers, deleted scans,
+// failed writes, restarts. In the end every scan is terminal or deleted and nothing is reserved.
+func TestNothingLeaks(t *testing.T) {
+	for seed := range uint64(30) {
+		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // repeatable on purpose
+			w := newWorld(t)
+			w.standard(400_000, "w0")
+			w.fail = func(*write) error {
+				if rnd.IntN(10) == 0 {
+					return pipeline.ErrStale
+				}
+				return nil
+			}
+			created, workers := 0, 1
+			running := func() []string {
+				var names []string
+				for n, obj := range w.store {
+					if obj.Status.Assignment != nil {
+						names = append(names, n.Name)
+					}
+				}
+				slices.Sort(names)
+				return names
+			}
+			for range 600 {
+				switch k := rnd.IntN(20); {
+				case k < 6 && created < 120:
+					w.create(fmt.Sprint("s", created), user(fmt.Sprint("u", rnd.IntN(4))), priority(int32(rnd.IntN(2)))) //nolint:gosec // small
+					created++
+				case k < 12:
+					if names := running(); len(names) > 0 {
+						w.complete(names[rnd.IntN(len(names))])
+					}
+				case k < 14:
+					if names := running(); len(names) > 0 {
+						n := names[rnd.IntN(len(names))]
+						a := w.get(n).Status.Assignment
+						classes := []v1alpha1.FailureClass{v1alpha1.FailureUnavailable, v1alpha1.FailureRateLimited, v1alpha1.FailureRefused, v1alpha1.FailureDrained}
+						if err := w.fold(n, pipeline.Completed{AssignmentID: a.ID, Outcomes: []pipeline.Outcome{{
+							Stage: a.Stage, StartedAt: a.AssignedAt.Time, FinishedAt: w.clk.Now(),
+							Failure: &pipeline.Failure{Class: classes[rnd.IntN(len(classes))], Message: "random"},
+						}}}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				case k == 14:
+					w.worker(fmt.Sprint("w", workers), "p", 1+rnd.IntN(4))
+					workers++
+				case k == 15:
+					w.s.WorkerGone(name(fmt.Sprint("w", rnd.IntN(workers))))
+				case k == 16 && created > 0:
+					n := name(fmt.Sprint("s", rnd.IntN(created)))
+					if w.store[n] != nil {
+						delete(w.store, n)
+						w.s.ScanGone(n)
+					}
+				case k == 17 && rnd.IntN(10) == 0:
+					w.restart()
+					w.s.Load(w.state([]*v1alpha1.TokenBudget{w.budget("b", 400_000)}, "w0"))
+				default:
+					w.clk.Step(time.Duration(rnd.IntN(3000)) * time.Millisecond)
+				}
+				w.step()
+				checkAccounts(t, w)
+			}
+			w.fail = nil
+			for i := 0; len(w.s.scans) > 0; i++ {
+				if i == 2000 {
+					t.Fatalf("%d scans are not finished", len(w.s.scans))
+				}
+				w.worker("last", "p", 100)
+				for _, n := range running() {
+					w.complete(n)
+				}
+				w.clk.Step(time.Second)
+				w.step()
+			}
+			for n, obj := range w.store {
+				if !pipeline.IsFinished(&obj.Status) {
+					t.Errorf("scan %s is not finished: %s", n, obj.Status.Phase)
+				}
+			}
+			w.wantIdle()
+		})
+	}
+}
+
+// checkAccounts compares the counters with what they count.
+func checkAccounts(t *testing.T, w *world) {
+	t.Helper()
+	load := map[types.NamespacedName]int{}
+	for _, st := range w.s.scans {
+		if st.run != nil {
+			load[st.run.worker]++
+		}
+		_, queued := w.s.queue.Get(st.name.String())
+		if wants := st.run == nil && st.pending == nil; queued != wants {
+			t.Fatalf("scan %s: queued %t, want %t", st.name, queued, wants)
+		}
+	}
+	for n, worker := range w.s.workers {
+		if worker.inFlight != load[n] {
+			t.Fatalf("worker %s counts %d scans and has %d", n, worker.inFlight, load[n])
+		}
+		if worker.inFlight > worker.Capacity {
+			t.Fatalf("worker %s has %d scans and a capacity of %d", n, worker.inFlight, worker.Capacity)
+		}
+	}
+}
+
+func BenchmarkDecisions(b *testing.B) {
+	w := newWorld(b)
+	w.s.PoolChanged(w.pool("p", v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward))
+	w.s.BudgetChanged(w.budget("b", 10_000_000_000), readyKey)
+	w.s.opts.MaxWrites = 1 << 30
+	for i := range 10 {
+		w.worker(fmt.Sprint("w", i), "p", 1<<20)
+	}
+	for i := range b.N {
+		w.create(fmt.Sprint("s", i), user(fmt.Sprint("u", i%1000)))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	decided := 0
+	for decided < b.N {
+		writes, _ := w.s.cycle()
+		decided += len(writes)
+		if len(writes) == 0 {
+			b.StopTimer()
+			w.clk.Step(100 * time.Millisecond)
+			for i := range 10 {
+				w.worker(fmt.Sprint("w", i), "p", 1<<20)
+			}
+			b.StartTimer()
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+}
