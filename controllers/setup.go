@@ -1,0 +1,87 @@
+package controllers
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	scanmetrics "github.com/eco2-team/scan-operator/internal/metrics"
+	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/scheduler"
+)
+
+// Options configure what Setup builds.
+type Options struct {
+	// Namespace is where the scans, pools and budgets are.
+	Namespace string
+	// Pack is the knowledge pack; the workers must have the same.
+	Pack *knowledge.Pack
+	// Workers are the settings of worker pods that pools do not make.
+	Workers WorkerDefaults
+	// MaxWrites bounds the scheduler's status writes under way at the same time.
+	MaxWrites int
+	// ScanConcurrency is the number of ScanRequests reconciled at the same time.
+	ScanConcurrency int
+	// Clock tells the time.
+	Clock clock.WithTicker
+	// Registry takes the metrics.
+	Registry prometheus.Registerer
+}
+
+// Setup builds the scheduler and the controllers and hands them to the manager, which starts them when it leads.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	clk := o.Clock
+	status := &StatusWriter{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clk}
+	keys := &KeyReader{Live: mgr.GetAPIReader()}
+	sched := scheduler.New(scheduler.Options{
+		Clock: clk, Pack: o.Pack, Log: mgr.GetLogger().WithName("scheduler"),
+		Incarnation: strings.ToLower(rand.Text()[:8]),
+		MaxWrites:   o.MaxWrites,
+		Observer:    scanmetrics.NewDecisions(o.Registry),
+	})
+	o.Registry.MustRegister(scanmetrics.NewLevels(sched))
+	notifier := NewLoadNotifier(mgr.GetCache(), sched, clk, o.Namespace)
+
+	// Warm on every replica, so that a new leader starts from full caches.
+	for _, obj := range []client.Object{&v1alpha1.ScanRequest{}, &v1alpha1.WorkerPool{}, &v1alpha1.TokenBudget{}, &coordinationv1.Lease{}} {
+		if _, err := mgr.GetCache().GetInformer(ctx, obj); err != nil {
+			return fmt.Errorf("watch %T: %w", obj, err)
+		}
+	}
+	runner := &SchedulerRunner{
+		Cache: mgr.GetCache(), Scheduler: sched, Status: status, Keys: keys, Namespace: o.Namespace,
+		Log: mgr.GetLogger().WithName("scheduler"),
+	}
+	if err := mgr.Add(runner); err != nil {
+		return fmt.Errorf("add the scheduler: %w", err)
+	}
+	if err := mgr.Add(notifier); err != nil {
+		return fmt.Errorf("add the load notifier: %w", err)
+	}
+	if err := (&ScanRequestReconciler{Client: mgr.GetClient(), Status: status, Clock: clk}).
+		SetupWithManager(mgr, o.ScanConcurrency); err != nil {
+		return fmt.Errorf("set up controller scanrequest: %w", err)
+	}
+	if err := (&TokenBudgetReconciler{
+		Client: mgr.GetClient(), Scheduler: sched, Keys: keys, Clock: clk,
+		Recorder: mgr.GetEventRecorder("tokenbudget"), DefaultEndpoint: o.Workers.DefaultEndpoint, Loads: notifier.Budgets(),
+	}).SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up controller tokenbudget: %w", err)
+	}
+	if err := (&WorkerPoolReconciler{
+		Client: mgr.GetClient(), Scheduler: sched, Clock: clk,
+		Recorder: mgr.GetEventRecorder("workerpool"), Loads: notifier.Pools(),
+		Workers: o.Workers,
+	}).SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up controller workerpool: %w", err)
+	}
+	return nil
+}
