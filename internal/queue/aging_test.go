@@ -1,8 +1,8 @@
 package queue
 
 import (
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -176,7 +176,7 @@ func TestSkipLaneReservesNothing(t *testing.T) {
 func TestLookAhead(t *testing.T) {
 	q := New(WithLookAhead(3))
 	for i := range 10 {
-		fill(q, scan(fmt.Sprint(i), "u", i, tokens(int64(5000-i))))
+		fill(q, scan(strconv.Itoa(i), "u", i, tokens(int64(5000-i))))
 	}
 	var offered []string
 	q.Pick(epoch, func(it Item) Decision {
@@ -214,9 +214,9 @@ func TestNoStarvation(t *testing.T) {
 		bucket = min(bucket+rate, largest)
 		for q.Len() < 100 {
 			n++
-			key := fmt.Sprint(n)
+			key := strconv.Itoa(n)
 			arrived[key] = now
-			q.Upsert(Item{Key: key, Lane: vision, User: fmt.Sprint(r.IntN(users)), Arrival: now, Tokens: size()}, now)
+			q.Upsert(Item{Key: key, Lane: vision, User: strconv.Itoa(r.IntN(users)), Arrival: now, Tokens: size()}, now)
 		}
 		firstSkipped := ""
 		q.Pick(now, func(it Item) Decision {

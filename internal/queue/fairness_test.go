@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func TestFairnessBound(t *testing.T) {
 			n, now := 0, epoch
 			add := func(user string) {
 				n++
-				q.Upsert(Item{Key: fmt.Sprint(n), Lane: vision, User: user, Arrival: now, Tokens: size[user]()}, now)
+				q.Upsert(Item{Key: strconv.Itoa(n), Lane: vision, User: user, Arrival: now, Tokens: size[user]()}, now)
 			}
 			for user := range size {
 				// Enough for more than one Pick can take.
@@ -127,7 +128,7 @@ func TestWorkConservation(t *testing.T) {
 	now := epoch
 	add := func(user string) string {
 		n++
-		key := fmt.Sprint(n)
+		key := strconv.Itoa(n)
 		q.Upsert(Item{Key: key, Lane: vision, User: user, Arrival: now, Tokens: 1000}, now)
 		return key
 	}

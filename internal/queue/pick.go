@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // offers is the state of a domain in the current Pick.
 type offers struct {
@@ -81,12 +84,12 @@ func (q *Queue) discard(e *entry) {
 	q.displace(e)
 }
 
-// sweep forgets the lanes that a Pick emptied.
+// sweep forgets the lanes that a Pick emptied. It goes backward because each one
+// leaves its list on the way.
 func (q *Queue) sweep() {
-	for i := len(q.busy) - 1; i >= 0; i-- {
-		d := q.busy[i]
-		for j := len(d.lanes) - 1; j >= 0; j-- {
-			q.release(d.lanes[j])
+	for _, d := range slices.Backward(q.busy) {
+		for _, l := range slices.Backward(d.lanes) {
+			q.release(l)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -50,7 +51,7 @@ func TestPositionIsPickOrder(t *testing.T) {
 		q := New(WithWeight(func(user string) int64 { return int64(len(user)) }))
 		for i := range 500 {
 			user := "uuuuu"[:1+r.IntN(5)]
-			fill(q, scan(fmt.Sprint(i), user, r.IntN(100), tokens(r.Int64N(2000))))
+			fill(q, scan(strconv.Itoa(i), user, r.IntN(100), tokens(r.Int64N(2000))))
 			if i%9 == 0 {
 				takeAll(q, epoch, 1)
 			}
@@ -83,7 +84,7 @@ func TestPositionEstimate(t *testing.T) {
 			for i := range 5000 {
 				// Some users have much to do, most little.
 				user := fmt.Sprint(min(r.IntN(500), r.IntN(500)))
-				it := scan(fmt.Sprint(i), user, r.IntN(1000), tokens(500+r.Int64N(2000)))
+				it := scan(strconv.Itoa(i), user, r.IntN(1000), tokens(500+r.Int64N(2000)))
 				if i%10 == 0 {
 					it.Priority = 1
 				}
