@@ -30,6 +30,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 	}{
 		"one assignment": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				a.observe(t.Context(), assigned(t, "a", "1"))
 				r.answer("1", classified())
 			},
@@ -37,6 +38,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"the same event again while it runs": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				scan := assigned(t, "a", "1")
 				a.observe(t.Context(), scan)
 				synctest.Wait()
@@ -47,6 +49,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"the same event again after it has run": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				scan := assigned(t, "a", "1")
 				a.observe(t.Context(), scan)
 				r.answer("1", classified())
@@ -57,6 +60,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"a late event after the scan has left the watch": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				scan := assigned(t, "a", "1")
 				a.observe(t.Context(), scan)
 				r.answer("1", classified())
@@ -68,6 +72,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"the watch begins anew": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				store := &assignedScans{ctx: t.Context(), assignments: a}
 				one, two := assigned(t, "a", "1"), assigned(t, "b", "2")
 				for range 3 {
@@ -83,6 +88,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"a scan that a new watch does not show": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				store := &assignedScans{ctx: t.Context(), assignments: a}
 				if err := store.Replace([]any{assigned(t, "a", "1")}, "7"); err != nil {
 					t.Fatal(err)
@@ -100,6 +106,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"the next assignment of the same scan": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				scan := assigned(t, "a", "1")
 				a.observe(t.Context(), scan.DeepCopy())
 				synctest.Wait()
@@ -114,6 +121,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"another worker's assignment": {
 			events: func(t *testing.T, a *assignments, _ *stubRunner) {
+				t.Helper()
 				a.observe(t.Context(), assign(t, scanNamed("a"), "1", "somebody"))
 				a.observe(t.Context(), scanNamed("b"))
 				synctest.Wait()
@@ -122,6 +130,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"a scan that is taken away": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				scan := assigned(t, "a", "1")
 				a.observe(t.Context(), scan.DeepCopy())
 				synctest.Wait()
@@ -135,6 +144,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"a scan that is being deleted": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
+				t.Helper()
 				scan := assigned(t, "a", "1")
 				a.observe(t.Context(), scan.DeepCopy())
 				synctest.Wait()
@@ -149,7 +159,8 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 			wantStarted: []string{"1"}, wantReports: []string{},
 		},
 		"a scan that was deleted": {
-			events: func(t *testing.T, a *assignments, r *stubRunner) {
+			events: func(t *testing.T, a *assignments, _ *stubRunner) {
+				t.Helper()
 				store := &assignedScans{ctx: t.Context(), assignments: a}
 				scan := assigned(t, "a", "1")
 				if err := errors.Join(store.Add(scan), store.Delete(scan)); err != nil {
@@ -161,6 +172,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"a deadline that passes while it runs": {
 			events: func(t *testing.T, a *assignments, _ *stubRunner) {
+				t.Helper()
 				a.observe(t.Context(), assigned(t, "a", "1"))
 				pass(time.Minute)
 			},
@@ -168,6 +180,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		},
 		"a deadline that has passed": {
 			events: func(t *testing.T, a *assignments, _ *stubRunner) {
+				t.Helper()
 				scan := assigned(t, "a", "1")
 				pass(61 * time.Second)
 				a.observe(t.Context(), scan)
@@ -235,6 +248,7 @@ func TestOldEventsAreConfirmedWhenTheLeaseHasExpired(t *testing.T) {
 		},
 		"assigned to another worker": {
 			current: func(t *testing.T, scan *v1alpha1.ScanRequest) *v1alpha1.ScanRequest {
+				t.Helper()
 				return assign(t, release(t, scan), "2", "somebody")
 			},
 			wantStarted: []string{},

@@ -51,6 +51,7 @@ func TestDrain(t *testing.T) {
 		},
 		"what arrives late is handed back unstarted": {
 			during: func(t *testing.T, b *testbed) {
+				t.Helper()
 				b.assign(t, "b", "2")
 				pass(time.Second)
 				b.runner.answer("1", classified())

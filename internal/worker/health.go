@@ -87,7 +87,7 @@ func (h *health) handler(metrics prometheus.Gatherer) http.Handler {
 				http.Error(rw, err.Error(), http.StatusServiceUnavailable)
 				return
 			}
-			fmt.Fprintln(rw, "ok") //nolint:errcheck // the prober has gone
+			fmt.Fprintln(rw, "ok")
 		}
 	}
 	mux := http.NewServeMux()
@@ -111,7 +111,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if server.Shutdown(ctx) != nil {
-			server.Close() //nolint:errcheck,gosec // the process ends
+			server.Close() //nolint:errcheck // the process ends
 		}
 	})
 	defer stop()

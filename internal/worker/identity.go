@@ -17,7 +17,7 @@ const nonceBytes = 3
 // assignments.
 func newIdentity(pod string) string {
 	nonce := make([]byte, nonceBytes)
-	rand.Read(nonce) //nolint:errcheck // documented never to fail: it crashes the program instead
+	rand.Read(nonce) // never fails: it crashes the program instead
 	return pod + "-" + hex.EncodeToString(nonce)
 }
 

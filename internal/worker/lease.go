@@ -331,7 +331,7 @@ func (l *lease) stamp(object *coordinationv1.Lease, now time.Time) {
 
 // jittered is d, more or less.
 func jittered(d time.Duration) time.Duration {
-	return d + time.Duration((2*rand.Float64()-1)*renewJitter*float64(d)) //nolint:gosec // spreads load, hides nothing
+	return d + time.Duration((2*rand.Float64()-1)*renewJitter*float64(d))
 }
 
 // sleep waits for d, or returns the cause of ctx's end.

@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -71,7 +70,7 @@ func TestLeaseDescribesTheWorker(t *testing.T) {
 				OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "pod-0", UID: "uid-0"}},
 			},
 			Spec: coordinationv1.LeaseSpec{
-				HolderIdentity: ptr.To(me), LeaseDurationSeconds: ptr.To[int32](15), AcquireTime: &now, RenewTime: &now,
+				HolderIdentity: new(me), LeaseDurationSeconds: new(int32(15)), AcquireTime: &now, RenewTime: &now,
 			},
 		}
 		if diff := cmp.Diff(want, getLease(t, c), cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")); diff != "" {
@@ -137,8 +136,8 @@ func TestLeaseSurvivesAnAPIServerThatIsDown(t *testing.T) {
 		go func() { renewed <- l.awaitValid(t.Context()) }()
 		pass(30 * time.Second)
 		select {
-		case <-renewed:
-			t.Fatal("awaitValid returned while the API server was down")
+		case err := <-renewed:
+			t.Fatalf("awaitValid returned %v while the API server was down", err)
 		default:
 		}
 		down.Store(false)
@@ -158,6 +157,7 @@ func TestLeaseTakenByOthers(t *testing.T) {
 	}{
 		"deleted": {
 			change: func(t *testing.T, c client.Client) {
+				t.Helper()
 				if err := c.Delete(t.Context(), getLease(t, c)); err != nil {
 					t.Fatal(err)
 				}
@@ -166,8 +166,9 @@ func TestLeaseTakenByOthers(t *testing.T) {
 		},
 		"another holder": {
 			change: func(t *testing.T, c client.Client) {
+				t.Helper()
 				object := getLease(t, c)
-				object.Spec.HolderIdentity = ptr.To("somebody")
+				object.Spec.HolderIdentity = new("somebody")
 				if err := c.Update(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
@@ -176,6 +177,7 @@ func TestLeaseTakenByOthers(t *testing.T) {
 		},
 		"released by somebody": {
 			change: func(t *testing.T, c client.Client) {
+				t.Helper()
 				object := getLease(t, c)
 				object.Spec.HolderIdentity = nil
 				if err := c.Update(t.Context(), object); err != nil {
@@ -184,8 +186,9 @@ func TestLeaseTakenByOthers(t *testing.T) {
 			},
 			wantLost: true,
 		},
-		"labelled by somebody": {
+		"labeled by somebody": {
 			change: func(t *testing.T, c client.Client) {
+				t.Helper()
 				object := getLease(t, c)
 				object.Labels["team"] = "a"
 				if err := c.Update(t.Context(), object); err != nil {

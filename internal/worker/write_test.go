@@ -53,9 +53,11 @@ func TestReport(t *testing.T) {
 		field.TooLong(field.NewPath("status", "result", "answer", "userAnswer"), "what the user wrote", 2000),
 	})
 	reassign := func(t *testing.T, scan *v1alpha1.ScanRequest) *v1alpha1.ScanRequest {
+		t.Helper()
 		return assign(t, release(t, scan), "2", "somebody")
 	}
-	relabel := func(t *testing.T, c client.Client) {
+	suspend := func(t *testing.T, c client.Client) {
+		t.Helper()
 		scan := getScan(t, c)
 		scan.Spec.Suspend = true
 		if err := c.Update(t.Context(), scan); err != nil {
@@ -86,23 +88,24 @@ func TestReport(t *testing.T) {
 			want: resultWritten, wantPatches: 1, wantState: v1alpha1.StageWaiting, wantClass: v1alpha1.FailureDrained,
 		},
 		"somebody has changed something else": {
-			event: completed, before: relabel,
+			event: completed, before: suspend,
 			want: resultWritten, wantPatches: 2, wantState: v1alpha1.StageSucceeded,
 		},
 		"another worker has the scan": {
 			event:  completed,
-			before: func(t *testing.T, c client.Client) { rewrite(t, c, reassign) },
+			before: func(t *testing.T, c client.Client) { t.Helper(); rewrite(t, c, reassign) },
 			want:   resultFenced, wantPatches: 1, wantState: v1alpha1.StageRunning, wantWorker: "somebody",
 			wantClass: v1alpha1.FailureWorkerLost,
 		},
 		"the scan was taken and waits": {
 			event:  completed,
-			before: func(t *testing.T, c client.Client) { rewrite(t, c, release) },
+			before: func(t *testing.T, c client.Client) { t.Helper(); rewrite(t, c, release) },
 			want:   resultFenced, wantPatches: 1, wantState: v1alpha1.StageWaiting, wantClass: v1alpha1.FailureWorkerLost,
 		},
 		"the scan was deleted": {
 			event: completed,
 			before: func(t *testing.T, c client.Client) {
+				t.Helper()
 				if err := c.Delete(t.Context(), getScan(t, c)); err != nil {
 					t.Fatal(err)
 				}
@@ -121,7 +124,7 @@ func TestReport(t *testing.T) {
 		},
 		"the answer of a patch that was carried out is lost": {
 			event: completed,
-			answer: func(n int, do func() error) error {
+			answer: func(_ int, do func() error) error {
 				if err := do(); err != nil {
 					return err
 				}
@@ -133,7 +136,7 @@ func TestReport(t *testing.T) {
 			event: func() pipeline.Event {
 				return pipeline.Released{AssignmentID: "1", Class: v1alpha1.FailureDrained, Message: "bye"}
 			},
-			answer: func(n int, do func() error) error {
+			answer: func(_ int, do func() error) error {
 				if err := do(); err != nil {
 					return err
 				}
