@@ -14,10 +14,8 @@ const (
 
 	// micro is one token (or request) in the unit of levels: millionths.
 	micro = 1_000_000
-	// rateUnit is one token per second in the unit of rates: billionths of a token per second.
-	rateUnit = 1_000_000_000
-	// perMicro is what one micro of refill takes, in rate × nanoseconds.
-	perMicro = rateUnit / micro * uint64(time.Second)
+	// whole is all of a limit in the unit of shares: parts per million.
+	whole = 1_000_000
 
 	// maxLimit bounds limits so that no arithmetic here overflows: 10 times what the API accepts.
 	maxLimit = 100_000_000_000
@@ -26,23 +24,18 @@ const (
 // bucket is a level that refills continuously up to a capacity, in exact integers: a refill is never rounded
 // away nor invented, however often it is looked at.
 type bucket struct {
-	capacity int64  // micro
-	level    int64  // micro; negative where more was charged than was there
-	rate     uint64 // billionths of a token per second
-	part     uint64 // refill below one micro: 0 … perMicro-1
-	at       instant
+	capacity int64 // micro
+	level    int64 // micro; negative where more was charged than was there
+	// rate ÷ window is the refill in micro per nanosecond: rate is limit × share, in parts per million.
+	rate   uint64
+	window uint64 // nanoseconds
+	part   uint64 // refill below one micro: 0 … window-1, in micro ÷ window
+	at     instant
 }
 
-// refillRate is the rate, in the unit of bucket.rate, at which percent of a limit refills in a window.
-func refillRate(limit int64, window time.Duration, percent float64) uint64 {
-	whole := float64(limit) / window.Seconds() * rateUnit
-	if percent >= 100 {
-		// Integers where the promise is exact: a float could round up.
-		hi, lo := bits.Mul64(uint64(limit), rateUnit*uint64(time.Second))
-		q, _ := bits.Div64(hi, lo, uint64(window))
-		return q
-	}
-	return uint64(max(0, whole*percent/100))
+// rateOf is the rate at which a share of a limit refills.
+func rateOf(limit, share int64) uint64 {
+	return uint64(max(0, limit)) * uint64(max(0, min(share, whole)))
 }
 
 // advance refills up to an instant. Time running backwards refills nothing.
@@ -59,11 +52,11 @@ func (b *bucket) advance(to instant) {
 	hi, lo := bits.Mul64(b.rate, uint64(elapsed))
 	lo, carry := bits.Add64(lo, b.part, 0)
 	hi += carry
-	if hi >= perMicro {
+	if hi >= b.window {
 		b.level, b.part = b.capacity, 0
 		return
 	}
-	refill, part := bits.Div64(hi, lo, perMicro)
+	refill, part := bits.Div64(hi, lo, b.window)
 	if refill >= uint64(b.capacity-b.level) {
 		b.level, b.part = b.capacity, 0
 		return
@@ -80,7 +73,7 @@ func (b *bucket) timeFor(n int64) (time.Duration, bool) {
 	if b.rate == 0 {
 		return 0, false
 	}
-	hi, lo := bits.Mul64(uint64(n), perMicro)
+	hi, lo := bits.Mul64(uint64(n), b.window)
 	lo, borrow := bits.Sub64(lo, b.part, 0)
 	hi -= borrow
 	if hi >= b.rate {

@@ -129,7 +129,7 @@ func (h *holds) exhausted(id string, r Result, now instant) {
 	default:
 		return
 	}
-	q.probe, q.next = "", now+max(q.interval, instant(r.RetryAfter))
+	q.probe, q.next = "", now+max(q.interval, instant(min(r.RetryAfter, day)))
 }
 
 // unauthorized holds everything until the key changes. A call from before a change carried the old key.

@@ -120,10 +120,10 @@ func (l *Ledger) resize(i int, limit int64) {
 
 // setRates sets the refill of all meters.
 func (l *Ledger) setRates() {
-	percent := l.ratePercent()
+	share := int64(l.ratePercent() * whole / 100)
 	for i := range l.meters {
 		if l.meters[i].active {
-			l.meters[i].setRates(percent)
+			l.meters[i].setRates(share)
 		}
 	}
 }
@@ -355,17 +355,17 @@ func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	}
 	l.holds.settled(id, r, c.at, at)
 	l.take(id)
-	l.land(c.seq, at)
+	rejected := r.Class == v1alpha1.FailureRateLimited || r.Class == v1alpha1.FailureQuotaExhausted
+	if rejected {
+		l.turnedAway(c, at)
+	} else {
+		l.land(c.seq, at)
+	}
 	l.count(r)
 	l.quota.roll(l.limits.Quota, now)
 	l.quota.settle(c.tokens, r)
 	settlement := Settlement{Known: true, Reserved: c.tokens}
 
-	rejected := r.Class == v1alpha1.FailureRateLimited || r.Class == v1alpha1.FailureQuotaExhausted
-	if rejected {
-		// Turned away: the provider took a request, not the tokens. Should it have taken them its next word shows it.
-		l.past.remove(c.at, sums{c.tokens, 0})
-	}
 	if r.Observation != nil && l.limits.FollowHeaders {
 		settlement.Charged = l.observe(c, *r.Observation, rejected, at)
 	}
@@ -380,6 +380,24 @@ func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	default:
 	}
 	return settlement
+}
+
+// turnedAway ends a call that the provider rejected: it took a request, not the tokens. (That rejections count is
+// documented, what they cost is not; a sample showed it to be a request. Should it be more, then the bucket is empty
+// anyway after a rejection, and the headers tell.)
+func (l *Ledger) turnedAway(c call, at instant) {
+	tokens := sums{c.tokens, 0}
+	l.past.remove(c.at, tokens)
+	l.usage.add(c.at, tokens, -1)
+	pending := l.pipe.settle(c.seq)
+	for i := range l.meters {
+		switch m := &l.meters[i]; {
+		case !pending:
+			m.refund(tokens, c.at)
+		case m.unit == requestUnit:
+			m.land(c.cost(), at)
+		}
+	}
 }
 
 // count adds a call to the totals.

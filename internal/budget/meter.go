@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"math"
 	"time"
 )
 
@@ -61,6 +62,7 @@ type meter struct {
 func newMeter(d Dimension, u unit, limit int64, window time.Duration, at instant) meter {
 	m := meter{dimension: d, unit: u, active: true, window: window, blockedUntil: -never}
 	m.policy.at, m.mirror.at = at, at
+	m.policy.window, m.mirror.window = uint64(window), uint64(window)
 	m.resize(limit)
 	return m
 }
@@ -78,12 +80,15 @@ func (m *meter) resize(limit int64) {
 // perSecond is the limit's refill, in units per second.
 func (m *meter) perSecond() float64 { return float64(m.limit) / m.window.Seconds() }
 
-// setRates sets how fast the buckets refill: the policy's share of the limit in percent, and the mirror's after
-// what others use.
-func (m *meter) setRates(percent float64) {
-	m.policy.rate = refillRate(m.limit, m.window, percent)
-	full := refillRate(m.limit, m.window, 100)
-	m.mirror.rate = full - min(full, uint64(m.follow.foreign*rateUnit))
+// setRates sets how fast the buckets refill: the policy's share of the limit, in parts per million, and the
+// mirror's after what others use.
+func (m *meter) setRates(share int64) {
+	m.policy.rate = rateOf(m.limit, share)
+	foreign := 0.0
+	if m.limit > 0 {
+		foreign = m.follow.foreign / m.perSecond()
+	}
+	m.mirror.rate = rateOf(m.limit, whole-int64(math.Ceil(foreign*whole)))
 }
 
 // advance refills up to an instant.
@@ -113,13 +118,15 @@ func (m *meter) raiseIn(elapsed instant) int64 {
 	return int64(m.perSecond() * micro / raiseShare * (float64(elapsed) / float64(time.Second)))
 }
 
-// lift raises the mirror, and the policy bucket by as much as was never withheld: then the charges were too high.
+// lift raises the mirror. What was never withheld from it was charged too much, or was lost to it while calls were
+// pending that had landed; the policy bucket gets its share of that.
 func (m *meter) lift(n int64) {
 	m.raise -= n
 	m.mirror.level = min(m.mirror.level+n, m.mirror.capacity)
 	owed := min(n, m.withheld)
 	m.withheld -= owed
-	m.policy.level = min(m.policy.level+n-owed, m.policy.capacity)
+	share := float64(m.policy.rate) / float64(rateOf(m.limit, whole))
+	m.policy.level = min(m.policy.level+int64(float64(n-owed)*share), m.policy.capacity)
 }
 
 // lower takes n micro from the mirror on the provider's word.
@@ -145,7 +152,7 @@ func (m *meter) land(cost sums, at instant) {
 // refund gives back the charge of a call that landed here but was never sent.
 func (m *meter) refund(cost sums, reserved instant) {
 	back := cost[m.unit] * micro
-	if !m.active || reserved <= m.nearFull || back > m.refundable {
+	if !m.active || back == 0 || reserved <= m.nearFull || back > m.refundable {
 		return
 	}
 	m.refundable -= back
@@ -187,7 +194,7 @@ func (m *meter) fitsAt(cost sums, pipe *pipeline, delay, now instant) instant {
 	c := cost[m.unit] * micro
 	at := max(now, m.blockedUntil)
 	at = max(at, bucketFitsAt(m.policy, m.unit, c, pipe, delay, 0, 0))
-	lift := refillRate(m.limit, m.window, 100.0/raiseShare)
+	lift := rateOf(m.limit, whole/raiseShare)
 	return max(at, bucketFitsAt(m.mirror, m.unit, m.wanted(c), pipe, delay, m.raise, lift))
 }
 
@@ -210,8 +217,8 @@ func bucketFitsAt(b bucket, u unit, c int64, pipe *pipeline, delay instant, rais
 	}
 	need := c + pending - b.level
 	if raise > 0 && need > 0 {
-		raising := bucket{rate: b.rate + lift, part: b.part}
-		if wait, ok := raising.timeFor(need); ok && raise >= int64(float64(wait)/float64(time.Second)*float64(lift)/rateUnit*micro) {
+		raising := bucket{rate: b.rate + lift, window: b.window, part: b.part}
+		if wait, ok := raising.timeFor(need); ok && float64(raise) >= float64(wait)*float64(lift)/float64(b.window) {
 			return b.at + instant(wait)
 		}
 		need -= raise

@@ -69,8 +69,9 @@ type word struct {
 // observe follows the provider's headers. It returns what the call was charged, where that is proved: the bucket
 // was full before it and nothing else of ours was on its way.
 func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool, now instant) int64 {
+	o = sane(o)
 	w, spoken := l.admission(c, o, now)
-	l.followLimits(o, w.to)
+	l.followLimits(o, w.from)
 	possible, ok := l.past.until(w.to + clockSkew)
 	if !ok {
 		return 0
@@ -96,6 +97,17 @@ func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool,
 		return max(0, o.LimitTokens-o.RemainingTokens)
 	}
 	return 0
+}
+
+// sane is an observation without numbers that cannot be.
+func sane(o v1alpha1.RateLimitObservation) v1alpha1.RateLimitObservation {
+	for _, limit := range [...]*int64{&o.LimitTokens, &o.LimitRequests, &o.ProjectLimitTokens} {
+		*limit = max(0, min(*limit, maxLimit))
+	}
+	o.RemainingTokens = max(0, min(o.RemainingTokens, o.LimitTokens))
+	o.RemainingRequests = max(0, min(o.RemainingRequests, o.LimitRequests))
+	o.ProjectRemainingTokens = max(0, min(o.ProjectRemainingTokens, o.ProjectLimitTokens))
+	return o
 }
 
 // cost is what a call takes of each unit.
@@ -150,16 +162,22 @@ func (l *Ledger) requestLimitOf(o v1alpha1.RateLimitObservation) int {
 	return -1
 }
 
-// followLimits puts the limits in force that the headers show.
-func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, spoken instant) {
+// followLimits puts the limits in force that the headers of a call sent at an instant show. Calls sent within
+// networkSlack may have been admitted in the other order; of their limits the lower one counts.
+//
+// With a raised limit the mirror stays as low as it is: the words that follow raise it.
+func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent instant) {
 	changed := false
+	had := [meters]int64{}
 	for i := range l.meters {
-		limit := min(l.shown(i, o), maxLimit)
-		if limit <= 0 || spoken < l.headers.at[i] {
+		m := &l.meters[i]
+		had[i] = m.mirror.level
+		limit, spoken := l.shown(i, o), l.headers.at[i]
+		if limit <= 0 || spoken != 0 && (sent < spoken || limit > m.limit && sent < spoken+networkSlack) {
 			continue
 		}
-		l.headers.at[i] = spoken
-		if l.meters[i].active && l.meters[i].limit == limit {
+		l.headers.at[i] = sent
+		if m.active && m.limit == limit {
 			continue
 		}
 		changed = true
@@ -169,22 +187,30 @@ func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, spoken instant) {
 		case requestMeter:
 			l.headers.requests = limit
 		default:
-			l.discover(i, limit)
+			had[i] = l.discover(i, limit)
 		}
 	}
-	if changed {
-		l.applyLimits()
+	if !changed {
+		return
+	}
+	l.applyLimits()
+	for i := range l.meters {
+		m := &l.meters[i]
+		m.mirror.level = min(m.mirror.level, max(had[i], 0))
 	}
 }
 
-// discover starts or resizes a meter that only headers tell of. What it has is the word that follows.
-func (l *Ledger) discover(i int, limit int64) {
+// discover starts or resizes a meter that only headers tell of, and returns the most its mirror may have until a
+// word says more. What a new one has is the word that follows.
+func (l *Ledger) discover(i int, limit int64) int64 {
 	m := &l.meters[i]
 	if m.active {
+		had := m.mirror.level
 		m.resize(limit)
-		return
+		return had
 	}
 	*m = newMeter(m.dimension, m.unit, limit, m.window, l.now)
+	return m.mirror.capacity
 }
 
 // hear takes the provider's word on this meter's bucket. Total is everything reserved until now, pending what of

@@ -86,7 +86,7 @@ type world struct {
 	wakeAt   time.Time
 	admitted []admission
 	rejected []time.Time
-	taken    int64 // by others
+	taken    []admission // by others
 }
 
 type admission struct {
@@ -142,7 +142,7 @@ func (w *world) after(d time.Duration, do func()) {
 func (w *world) run(d time.Duration) {
 	w.tb.Helper()
 	end := w.now.Add(d)
-	if w.foreign != nil && w.taken == 0 {
+	if w.foreign != nil && len(w.taken) == 0 {
 		w.after(0, w.intrude)
 	}
 	w.pump()
@@ -162,7 +162,7 @@ func (w *world) intrude() {
 	}
 	tokens, next := w.foreign()
 	if w.server.admit(tokens, w.now) {
-		w.taken += tokens
+		w.taken = append(w.taken, admission{w.now, tokens})
 	}
 	w.after(next, w.intrude)
 }
@@ -182,19 +182,28 @@ func (w *world) pump() {
 			if v.Dimension == TooLarge {
 				w.tb.Fatalf("too large: %+v", v)
 			}
-			if !v.RetryAt.IsZero() && (w.wakeAt.IsZero() || v.RetryAt.Before(w.wakeAt) || !w.wakeAt.After(w.now)) {
-				if !v.RetryAt.After(w.now) {
-					w.tb.Fatalf("refused until now or before: %+v at %v", v, w.now)
-				}
-				w.wakeAt = v.RetryAt
-				w.after(v.RetryAt.Sub(w.now), func() { w.wakeAt = time.Time{} })
-			}
+			w.wake(v)
 			return
 		}
 		w.dispatch(id, w.waiting)
 		w.calls++
 		w.waiting = 0
 	}
+}
+
+// wake comes back at the instant a verdict names.
+func (w *world) wake(v Verdict) {
+	if v.RetryAt.IsZero() {
+		return
+	}
+	if !v.RetryAt.After(w.now) {
+		w.tb.Fatalf("refused until now or before: %+v at %v", v, w.now)
+	}
+	if w.wakeAt.After(w.now) && !v.RetryAt.Before(w.wakeAt) {
+		return
+	}
+	w.wakeAt = v.RetryAt
+	w.after(v.RetryAt.Sub(w.now), func() {})
 }
 
 func (w *world) dispatch(id string, tokens int64) {
@@ -255,6 +264,17 @@ func (w *world) sum(from, to time.Duration) int64 {
 	var total int64
 	for _, a := range w.admitted {
 		if since := a.at.Sub(epoch); since >= from && since < to {
+			total += a.tokens
+		}
+	}
+	return total
+}
+
+// takenAfterFirstMinute is what others got.
+func (w *world) takenAfterFirstMinute() int64 {
+	var total int64
+	for _, a := range w.taken {
+		if a.at.Sub(epoch) >= time.Minute {
 			total += a.tokens
 		}
 	}
