@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -20,13 +21,18 @@ import (
 
 // SchedulerRunner feeds the scheduler from the caches while this process is the leader.
 type SchedulerRunner struct {
-	Cache     cache.Cache
+	Cache cache.Cache
+	// Live reads past the cache.
+	Live      client.Reader
 	Scheduler *scheduler.Scheduler
 	Status    scheduler.StatusWriter
 	Keys      *KeyReader
 	Namespace string
 	Log       logr.Logger
 }
+
+// lookTimeout bounds the time to read a Lease.
+const lookTimeout = 5 * time.Second
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch
 
@@ -63,7 +69,7 @@ func (r *SchedulerRunner) Start(ctx context.Context) error {
 		}
 		defer func() { _ = informer.RemoveEventHandler(registration) }()
 	}
-	r.Scheduler.Run(ctx, r.Status)
+	r.Scheduler.Run(ctx, r.Status, r)
 	return nil
 }
 
@@ -102,6 +108,21 @@ func (r *SchedulerRunner) load(ctx context.Context) (scheduler.State, error) {
 		state.Scans = append(state.Scans, &scans.Items[i])
 	}
 	return state, nil
+}
+
+// Look implements scheduler.Registry.
+func (r *SchedulerRunner) Look(ctx context.Context, name types.NamespacedName) (scheduler.Worker, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	lease := &coordinationv1.Lease{}
+	if err := r.Live.Get(ctx, name, lease); err != nil {
+		if apierrors.IsNotFound(err) {
+			return scheduler.Worker{}, false, nil
+		}
+		return scheduler.Worker{}, false, fmt.Errorf("read Lease %s: %w", name, err)
+	}
+	w, ok := workerOf(lease)
+	return w, ok, nil
 }
 
 func (r *SchedulerRunner) leaseChanged(lease *coordinationv1.Lease) {

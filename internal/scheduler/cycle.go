@@ -17,12 +17,21 @@ import (
 // defaultCallTimeout is used for stages that make no call.
 const defaultCallTimeout = time.Minute
 
-// cycle decides what to do now: writes to start, and when to look again if nothing happens.
-func (s *Scheduler) cycle() ([]*write, time.Time) {
+// work is what a cycle decided to do.
+type work struct {
+	writes []*write
+	// looks are the workers whose Lease is to be read.
+	looks []types.NamespacedName
+	// next is when to decide again if nothing happens; zero for when something does.
+	next time.Time
+}
+
+// cycle decides what to do now.
+func (s *Scheduler) cycle() work {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clk.Now()
-	next := s.expireWorkers(now)
+	looks, next := s.overdueWorkers(now)
 
 	room := s.opts.MaxWrites - s.writes
 	n := min(room, len(s.outbox))
@@ -57,7 +66,7 @@ func (s *Scheduler) cycle() ([]*write, time.Time) {
 	next = earliest(next, due)
 
 	s.writes += len(writes)
-	return writes, next
+	return work{writes: writes, looks: looks, next: next}
 }
 
 // block is why the first scan of a lane cannot go now.

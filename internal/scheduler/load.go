@@ -38,7 +38,8 @@ func (s *Scheduler) Load(state State) {
 		}
 	}
 	for _, info := range state.Workers {
-		w := &worker{Worker: info, index: -1, expires: now.Add(info.LeaseDuration)}
+		w := &worker{Worker: info, index: -1}
+		w.renewed(now, info.LeaseDuration) // by our clock, from now: how old the renewal is we cannot know
 		s.workers[info.Name] = w
 		s.reheap(w)
 	}

@@ -220,7 +220,7 @@ func BenchmarkDecisions(b *testing.B) {
 	b.ResetTimer()
 	decided := 0
 	for decided < b.N {
-		writes, _ := w.s.cycle()
+		writes := w.s.cycle().writes
 		decided += len(writes)
 		if len(writes) == 0 {
 			b.StopTimer()

@@ -35,10 +35,10 @@ type write struct {
 	decided time.Time
 }
 
-// Run schedules until ctx ends, and returns when all writes have ended.
-func (s *Scheduler) Run(ctx context.Context, w StatusWriter) {
-	var writers sync.WaitGroup
-	defer writers.Wait()
+// Run schedules until ctx ends, and returns when all writes and reads have ended.
+func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry Registry) {
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
 	timer := s.clk.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -48,11 +48,17 @@ func (s *Scheduler) Run(ctx context.Context, w StatusWriter) {
 		case <-s.wake:
 		case <-timer.C():
 		}
-		writes, next := s.cycle()
-		for _, wr := range writes {
-			writers.Go(func() {
+		todo := s.cycle()
+		for _, wr := range todo.writes {
+			helpers.Go(func() {
 				obj, err := w.Write(ctx, wr.obj, wr.event)
 				s.written(wr, obj, err)
+			})
+		}
+		for _, name := range todo.looks {
+			helpers.Go(func() {
+				info, found, err := registry.Look(ctx, name)
+				s.looked(name, info, found, err)
 			})
 		}
 		timer.Stop()
@@ -60,8 +66,8 @@ func (s *Scheduler) Run(ctx context.Context, w StatusWriter) {
 		case <-timer.C():
 		default:
 		}
-		if !next.IsZero() {
-			timer.Reset(max(next.Sub(s.clk.Now()), 0))
+		if !todo.next.IsZero() {
+			timer.Reset(max(todo.next.Sub(s.clk.Now()), 0))
 		}
 	}
 }

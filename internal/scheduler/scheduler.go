@@ -33,6 +33,12 @@ type StatusWriter interface {
 	Write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event) (*v1alpha1.ScanRequest, error)
 }
 
+// Registry reads workers' Leases.
+type Registry interface {
+	// Look reads a worker's Lease from the API server itself; found is false where it is gone or released.
+	Look(ctx context.Context, name types.NamespacedName) (w Worker, found bool, err error)
+}
+
 // Options configure a Scheduler. The zero value of a field means its default.
 type Options struct {
 	// Clock tells the time. Required.

@@ -145,7 +145,7 @@ func TestScanDeletedWhileBeingAssigned(t *testing.T) {
 	w := newWorld(t)
 	w.standard(1_000_000, "w1")
 	w.create("a")
-	writes, _ := w.s.cycle()
+	writes := w.s.cycle().writes
 	delete(w.store, name("a"))
 	w.s.ScanGone(name("a"))
 	for _, wr := range writes {
@@ -159,7 +159,7 @@ func TestWorkerThatIsFasterThanTheWatch(t *testing.T) {
 	w := newWorld(t)
 	w.standard(1_000_000, "w1")
 	w.create("a")
-	writes, _ := w.s.cycle()
+	writes := w.s.cycle().writes
 	wr := writes[0]
 	stored := w.get("a").DeepCopy()
 	if _, err := pipeline.Fold(w.context(stored), &stored.Status, wr.event); err != nil {
@@ -195,10 +195,12 @@ func TestExpiredWorkerLosesItsScans(t *testing.T) {
 	w.standard(1_000_000, "w1")
 	w.create("a")
 	w.settle()
-	if w.next.After(t0.Add(15 * time.Second)) {
-		t.Errorf("next look at %s, want the end of the Lease at the latest", w.next)
+	if w.next.After(t0.Add(13 * time.Second)) {
+		t.Errorf("next look at %s, want before the end of the Lease", w.next)
 	}
-	w.clk.Step(14 * time.Second)
+	w.clk.Step(13 * time.Second)
+	w.settle()
+	w.clk.Step(time.Second)
 	w.worker("w2", "p", 2)
 	w.settle()
 	if got := w.workerOf("a"); got != "w1" {
@@ -218,11 +220,34 @@ func TestExpiredWorkerLosesItsScans(t *testing.T) {
 	}
 }
 
+func TestAnUnreachableAPIServerCostsNoWorker(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	w.settle()
+	w.down = true
+	for range 40 { // nobody can renew, and nobody can look
+		w.clk.Step(time.Second)
+		w.settle()
+	}
+	w.down = false
+	w.clk.Step(500 * time.Millisecond)
+	w.settle()
+	w.leases[name("w1")] = Worker{Name: name("w1"), Pool: "p", Capacity: 2, RenewedAt: w.clk.Now(), LeaseDuration: 15 * time.Second}
+	for range 14 { // the watch is late, the Lease is renewed
+		w.clk.Step(time.Second)
+		w.settle()
+	}
+	if got := w.workerOf("a"); got != "w1" || w.writes[writeRelease] != 0 {
+		t.Errorf("the scan is at %q after %d releases, want it left where it is", got, w.writes[writeRelease])
+	}
+}
+
 func TestWorkerLostWhileTheAssignmentIsBeingStored(t *testing.T) {
 	w := newWorld(t)
 	w.standard(1_000_000, "w1")
 	w.create("a")
-	writes, _ := w.s.cycle()
+	writes := w.s.cycle().writes
 	w.s.WorkerGone(name("w1"))
 	w.worker("w2", "p", 2)
 	for _, wr := range writes {

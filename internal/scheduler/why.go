@@ -16,12 +16,12 @@ import (
 
 // waitInput is all that the checks below look at.
 type waitInput struct {
-	now     time.Time
-	spec    *v1alpha1.ScanRequestSpec
-	status  *v1alpha1.ScanRequestStatus
-	stage   v1alpha1.StageName
-	block   *block
-	queued  bool
+	now    time.Time
+	spec   *v1alpha1.ScanRequestSpec
+	status *v1alpha1.ScanRequestStatus
+	stage  v1alpha1.StageName
+	block  *block
+	queued bool
 	// ahead and perHour are for the message alone, and zero where it is not asked for.
 	ahead   queue.Position
 	perHour float64

@@ -32,7 +32,24 @@ type worker struct {
 	// expires is when the worker is presumed dead, by our clock: counted from when we saw the renewal, so that
 	// the worker's clock does not matter.
 	expires time.Time
+	// lookAt is when the Lease is to be read again because no renewal was seen: lookAhead before it expires, and
+	// when it does. looking is set while it is being read, stale when the first look found no renewal.
+	lookAt  time.Time
+	looking bool
+	stale   bool
 	index   int // in its pool's heap, -1 when not in it
+}
+
+// lookAhead is how long before a Lease expires it is first looked at. A worker that could not reach the API
+// server tries again every second, so that two looks this far apart with no renewal in between mean that it is
+// gone, and not that the API server was away.
+const lookAhead = 2 * time.Second
+
+// renewed notes a sign of life.
+func (w *worker) renewed(now time.Time, lease time.Duration) {
+	w.expires = now.Add(lease)
+	w.lookAt = w.expires.Add(-lookAhead)
+	w.stale = false
 }
 
 // free says whether the worker takes another scan.
@@ -85,7 +102,7 @@ func (s *Scheduler) WorkerChanged(info Worker) {
 		s.log.Info("worker changed", "worker", info.Name.Name, "pool", info.Pool, "draining", info.Draining)
 	}
 	if !info.RenewedAt.Equal(w.RenewedAt) || w.expires.IsZero() {
-		w.expires = s.clk.Now().Add(info.LeaseDuration)
+		w.renewed(s.clk.Now(), info.LeaseDuration)
 	}
 	if w.Pool != info.Pool {
 		s.unheap(w)
@@ -105,17 +122,52 @@ func (s *Scheduler) WorkerGone(name types.NamespacedName) {
 	}
 }
 
-// expireWorkers takes back the scans of workers whose Lease has ended, and returns when the next one ends.
-func (s *Scheduler) expireWorkers(now time.Time) time.Time {
-	var next time.Time
+// overdueWorkers returns the workers whose Lease is to be read again, and when the next one will be.
+func (s *Scheduler) overdueWorkers(now time.Time) (overdue []types.NamespacedName, next time.Time) {
 	for _, w := range s.workers {
-		if !now.Before(w.expires) {
-			s.dropWorker(w, v1alpha1.FailureWorkerLost, "the worker's Lease expired")
-			continue
+		switch {
+		case w.looking:
+		case now.Before(w.lookAt):
+			next = earliest(next, w.lookAt)
+		default:
+			w.looking = true
+			overdue = append(overdue, w.Name)
 		}
-		next = earliest(next, w.expires)
 	}
-	return next
+	return overdue, next
+}
+
+// looked takes note of what the API server says of a worker that was not seen to renew. The watch may be behind
+// or the API server may have been away: only its own word that nothing was renewed, twice, ends a worker.
+func (s *Scheduler) looked(name types.NamespacedName, info Worker, found bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.poke()
+	w, now := s.workers[name], s.clk.Now()
+	if w == nil {
+		return
+	}
+	w.looking = false
+	switch {
+	case err != nil: // nobody can renew now; each has a whole Lease from here
+		s.log.V(1).Info("could not look after a worker", "worker", name.Name, "err", err.Error())
+		w.renewed(now, w.LeaseDuration)
+	case !found:
+		s.dropWorker(w, v1alpha1.FailureDrained, "the worker's Lease was released")
+	case !info.RenewedAt.Equal(w.RenewedAt):
+		w.Worker = info
+		w.renewed(now, info.LeaseDuration)
+		s.reheap(w)
+	case w.stale && !now.Before(w.expires):
+		s.dropWorker(w, v1alpha1.FailureWorkerLost, "the worker's Lease expired")
+	default:
+		w.stale = true
+		w.lookAt = w.expires
+		if !now.Before(w.expires) { // it was looked at too late: give it the time between two looks
+			w.expires = now.Add(lookAhead)
+			w.lookAt = w.expires
+		}
+	}
 }
 
 // dropWorker forgets a worker and releases what it had.

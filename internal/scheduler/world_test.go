@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"testing"
@@ -27,6 +28,9 @@ type world struct {
 	rv    int
 	// next is when the scheduler wants to look again.
 	next time.Time
+	// leases is what the API server has of the workers' Leases; down makes it unreachable.
+	leases map[types.NamespacedName]Worker
+	down   bool
 	// fail makes a write fail.
 	fail func(*write) error
 	// writes counts the stored writes by kind.
@@ -36,7 +40,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	clk := clocktesting.NewFakeClock(t0)
-	w := &world{t: t, clk: clk, store: map[types.NamespacedName]*v1alpha1.ScanRequest{}, writes: map[writeKind]int{}}
+	w := &world{t: t, clk: clk, store: map[types.NamespacedName]*v1alpha1.ScanRequest{}, leases: map[types.NamespacedName]Worker{}, writes: map[writeKind]int{}}
 	w.restart()
 	return w
 }
@@ -135,30 +139,45 @@ func (w *world) standard(tokensPerMinute int64, workers ...string) {
 }
 
 func (w *world) worker(n, pool string, capacity int) {
-	w.s.WorkerChanged(Worker{
+	w.leases[name(n)] = Worker{
 		Name: name(n), Pool: pool, Capacity: capacity, RenewedAt: w.clk.Now(), LeaseDuration: 15 * time.Second,
-	})
+	}
+	w.s.WorkerChanged(w.leases[name(n)])
+}
+
+// look answers the scheduler's question after a worker.
+func (w *world) look(n types.NamespacedName) {
+	if w.down {
+		w.s.looked(n, Worker{}, false, errors.New("connection refused"))
+		return
+	}
+	info, found := w.leases[n]
+	w.s.looked(n, info, found, nil)
 }
 
 // step runs one cycle and does its writes.
 func (w *world) step() {
-	writes, next := w.s.cycle()
-	w.next = next
-	for _, wr := range writes {
+	w.work()
+}
+
+// work runs one cycle, does what it decided, and says whether that was anything.
+func (w *world) work() bool {
+	todo := w.s.cycle()
+	w.next = todo.next
+	for _, wr := range todo.writes {
 		w.finish(wr)
 	}
+	for _, n := range todo.looks {
+		w.look(n)
+	}
+	return len(todo.writes)+len(todo.looks) > 0
 }
 
 // settle runs cycles until nothing more is to be done now.
 func (w *world) settle() {
 	for range 1000 {
-		writes, next := w.s.cycle()
-		w.next = next
-		if len(writes) == 0 {
+		if !w.work() {
 			return
-		}
-		for _, wr := range writes {
-			w.finish(wr)
 		}
 	}
 	w.t.Fatal("the scheduler does not come to rest")
