@@ -12,18 +12,21 @@ type RestartBackoff struct {
 // KubeletBackoff is the kubelet's spacing: 10 s doubling to 5 min.
 var KubeletBackoff = RestartBackoff{Initial: 10 * time.Second, Max: 5 * time.Minute}
 
-// restartDelay holds one container's place in its backoff.
-type restartDelay struct {
-	RestartBackoff
+// RestartDelay is the place of one program in its backoff.
+type RestartDelay struct {
+	backoff RestartBackoff
 	current time.Duration
 }
 
-// next is how long to wait before restarting a container that ran for so long.
-func (r *restartDelay) next(ran time.Duration) time.Duration {
-	if ran >= 2*r.Max {
+// NewRestartDelay is the place of a program that has not ended yet.
+func NewRestartDelay(b RestartBackoff) *RestartDelay { return &RestartDelay{backoff: b} }
+
+// Next is how long to wait before restarting a program that ran for so long.
+func (r *RestartDelay) Next(ran time.Duration) time.Duration {
+	if ran >= 2*r.backoff.Max {
 		r.current = 0
 	}
 	wait := r.current
-	r.current = min(max(r.Initial, 2*r.current), r.Max)
+	r.current = min(max(r.backoff.Initial, 2*r.current), r.backoff.Max)
 	return wait
 }

@@ -36,7 +36,7 @@ type container struct {
 	podIP string
 	// grace is how long a container that fails its liveness probe may take.
 	grace time.Duration
-	delay restartDelay
+	delay *RestartDelay
 	end   *ending
 	// changed is called, from any goroutine, after the status has changed.
 	changed func()
@@ -68,7 +68,7 @@ func (c *container) run() {
 		if c.isEnding() {
 			return
 		}
-		c.pause(c.delay.next(c.clock.Since(begun)), err == nil)
+		c.pause(c.delay.Next(c.clock.Since(begun)), err == nil)
 	}
 }
 

@@ -236,7 +236,7 @@ func (r *podRunner) startContainers(pod *corev1.Pod, shared *launcher) {
 		l.logFile = r.node.logFile(pod, spec.Name)
 		c := &container{
 			spec: spec, rootFS: l.rootFS, clock: r.node.clock, podIP: r.ip,
-			grace: gracePeriod(pod), delay: restartDelay{RestartBackoff: r.node.opts.RestartBackoff},
+			grace: gracePeriod(pod), delay: NewRestartDelay(r.node.opts.RestartBackoff),
 			end: r.end, changed: r.nudge, done: make(chan struct{}),
 			launch: func() (process.Spec, error) {
 				r.mu.Lock()

@@ -1,0 +1,128 @@
+package localstack
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// inherited are the variables of the owner's environment that components get,
+// by name or by the prefix of the product's own flags' twins. The provider's
+// key is not among them: it reaches the product through its Secret alone.
+var (
+	inheritedNames = []string{
+		"PATH", "HOME", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+		"http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	}
+	inheritedPrefixes = []string{"SCAN_", "OPENAI_SIM_"}
+)
+
+// environment is what components get of the owner's environment.
+func environment() []string {
+	out := []string{}
+	for _, name := range inheritedNames {
+		if value, ok := os.LookupEnv(name); ok {
+			out = append(out, name+"="+value)
+		}
+	}
+	for _, pair := range os.Environ() {
+		for _, prefix := range inheritedPrefixes {
+			if strings.HasPrefix(pair, prefix) {
+				out = append(out, pair)
+			}
+		}
+	}
+	return out
+}
+
+// startProduct starts the simulator, the manager and the api, in this order.
+func (s *Stack) startProduct(ctx context.Context) error {
+	endpoint := s.opts.Endpoint
+	if s.opts.simulated() {
+		if err := s.startSim(ctx); err != nil {
+			return err
+		}
+		if endpoint == "" {
+			endpoint = s.simURL + "/v1"
+		}
+	}
+	if err := s.startManager(ctx, endpoint); err != nil {
+		return err
+	}
+	return s.startAPI(ctx)
+}
+
+func (s *Stack) startSim(ctx context.Context) error {
+	address, err := freeAddress(ctx, s.opts.SimAddress)
+	if err != nil {
+		return err
+	}
+	s.simURL = "http://" + address
+	args := []string{
+		"--bind-address=" + address,
+		"--speed=" + strconv.FormatFloat(s.opts.Speed, 'g', -1, 64),
+	}
+	if s.opts.TokensPerMinute > 0 {
+		args = append(args, "--tokens-per-minute="+strconv.FormatInt(s.opts.TokensPerMinute, 10))
+	}
+	if s.opts.RequestsPerMinute > 0 {
+		args = append(args, "--requests-per-minute="+strconv.FormatInt(s.opts.RequestsPerMinute, 10))
+	}
+	c := s.component("openai-sim", filepath.Join(s.opts.BinDir, "openai-sim"), append(args, s.opts.SimArgs...))
+	c.ready = answers(s.simURL + "/sim/stats")
+	return s.launch(ctx, c, s.simURL+"/v1")
+}
+
+func (s *Stack) startManager(ctx context.Context, endpoint string) error {
+	metrics, err := freeAddress(ctx, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	health, err := freeAddress(ctx, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	args := []string{
+		"--kubeconfig=" + s.componentKubeconfig("manager"),
+		"--namespace=" + s.opts.Namespace,
+		"--leader-elect=true",
+		"--metrics-bind-address=" + metrics, "--metrics-secure=false",
+		"--health-probe-bind-address=" + health,
+		"--worker-image=local/worker", // the local node takes the program from BinDir
+	}
+	if endpoint != "" {
+		args = append(args, "--default-endpoint="+endpoint)
+	}
+	c := s.component("manager", filepath.Join(s.opts.BinDir, "manager"), append(args, s.opts.ManagerArgs...))
+	c.ready = answers("http://" + health + "/readyz")
+	return s.launch(ctx, c, "metrics at http://"+metrics+"/metrics")
+}
+
+func (s *Stack) startAPI(ctx context.Context) error {
+	address, err := freeAddress(ctx, s.opts.APIAddress)
+	if err != nil {
+		return err
+	}
+	s.apiURL = "http://" + address
+	args := []string{
+		"--kubeconfig=" + s.componentKubeconfig("api"),
+		"--namespace=" + s.opts.Namespace,
+		"--bind-address=" + address,
+	}
+	if s.opts.AllowedOrigins != "" {
+		args = append(args, "--allowed-origins="+s.opts.AllowedOrigins)
+	}
+	c := s.component("api", filepath.Join(s.opts.BinDir, "api"), append(args, s.opts.APIArgs...))
+	c.ready = answers(s.apiURL + "/api/v1/scan/ready")
+	return s.launch(ctx, c, s.apiURL)
+}
+
+// answers is a readiness check: the URL answers with status 200.
+func answers(url string) func(ctx context.Context) error {
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	return func(ctx context.Context) error { return get(ctx, client, url) }
+}
