@@ -1,7 +1,7 @@
 package httpapi
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -66,7 +66,7 @@ func TestDrainTime(t *testing.T) {
 	scan := &v1alpha1.ScanRequest{}
 	for i := range 120 { // two a second
 		c.SetTime(testStart.Add(time.Duration(i) * time.Second / 2))
-		scan.Name = fmt.Sprint(i)
+		scan.Name = strconv.Itoa(i)
 		scan.Status.Phase = v1alpha1.ScanQueued
 		census.observe(scan, false)
 		scan.Status.Phase = v1alpha1.ScanSucceeded

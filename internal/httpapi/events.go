@@ -70,15 +70,15 @@ func Events(scan *v1alpha1.ScanRequest) []Event {
 	return s.events
 }
 
-// cancelled is the event that ends the stream of a scan that was deleted before it finished. It is no function
+// canceled is the event that ends the stream of a scan that was deleted before it finished. It is no function
 // of a status: after it, the scan does not exist.
-func cancelled(jobID string, now time.Time, previous []Event) Event {
+func canceled(jobID string, now time.Time, previous []Event) Event {
 	s := eventSequence{jobID: jobID, events: previous}
 	if n := len(previous); n > 0 {
 		s.progress = previous[n-1].Progress
 	}
 	s.add(scanapi.EventError, scanapi.EventFailed, now, scanapi.Failure{
-		Code: "CANCELLED", Message: "The scan was cancelled.",
+		Code: "CANCELED", Message: "The scan was canceled.",
 	})
 	return s.events[len(s.events)-1]
 }

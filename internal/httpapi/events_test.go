@@ -170,11 +170,11 @@ func encodeAll(t *testing.T, events []Event) []string {
 	return all
 }
 
-func TestCancelled(t *testing.T) {
+func TestCanceled(t *testing.T) {
 	l := newLife(t, "job")
 	l.assign("vision").complete(visionOutcome, ruleOutcome)
-	got := cancelled("job", l.now, Events(l.scan))
+	got := canceled("job", l.now, Events(l.scan))
 	if got.Seq != 5 || got.Stage != scanapi.EventError || got.Status != scanapi.EventFailed || got.Progress != 50 || !got.Last() {
-		t.Errorf("cancelled() = %+v", got.Event)
+		t.Errorf("canceled() = %+v", got.Event)
 	}
 }

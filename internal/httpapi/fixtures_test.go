@@ -158,8 +158,8 @@ type harness struct {
 	registry *prometheus.Registry
 }
 
-func newHarness(t testing.TB, change func(*Options)) *harness {
-	t.Helper()
+func newHarness(tb testing.TB, change func(*Options)) *harness {
+	tb.Helper()
 	h := &harness{
 		cluster: &cluster{
 			stored: map[string]*v1alpha1.ScanRequest{}, watched: map[string]*v1alpha1.ScanRequest{}, watching: true,
@@ -178,16 +178,16 @@ func newHarness(t testing.TB, change func(*Options)) *harness {
 	}
 	var err error
 	if h.Server, err = New(options); err != nil {
-		t.Fatalf("New() = %v", err)
+		tb.Fatalf("New() = %v", err)
 	}
 	h.cluster.handler = func(scan *v1alpha1.ScanRequest, deleted bool) { h.observe(scan, deleted) }
 	return h
 }
 
 // call makes one request as user "kim" through the gateway, unless the headers say otherwise.
-func (h *harness) call(t testing.TB, method, path, body string, headers ...string) *httptest.ResponseRecorder {
-	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+func (h *harness) call(tb testing.TB, method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	tb.Helper()
+	r := httptest.NewRequestWithContext(tb.Context(), method, path, strings.NewReader(body))
 	r.RemoteAddr = "10.1.2.3:4567"
 	r.Header.Set(scanapi.UserIDHeader, "kim")
 	if body != "" {
@@ -210,24 +210,24 @@ type deadlines struct{ *httptest.ResponseRecorder }
 func (deadlines) SetReadDeadline(time.Time) error  { return nil }
 func (deadlines) SetWriteDeadline(time.Time) error { return nil }
 
-func decode[T any](t testing.TB, w *httptest.ResponseRecorder) T {
-	t.Helper()
+func decode[T any](tb testing.TB, w *httptest.ResponseRecorder) T {
+	tb.Helper()
 	var v T
 	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil {
-		t.Fatalf("the answer %q is no %T: %v", w.Body, v, err)
+		tb.Fatalf("the answer %q is no %T: %v", w.Body, v, err)
 	}
 	return v
 }
 
 // problemCode is the code of an error answer, which must be a complete problem document.
-func problemCode(t testing.TB, w *httptest.ResponseRecorder) string {
-	t.Helper()
+func problemCode(tb testing.TB, w *httptest.ResponseRecorder) string {
+	tb.Helper()
 	if got := w.Header().Get("Content-Type"); got != scanapi.ProblemContentType {
-		t.Fatalf("status %d has Content-Type %q, want %q; body %q", w.Code, got, scanapi.ProblemContentType, w.Body)
+		tb.Fatalf("status %d has Content-Type %q, want %q; body %q", w.Code, got, scanapi.ProblemContentType, w.Body)
 	}
-	p := decode[scanapi.Problem](t, w)
+	p := decode[scanapi.Problem](tb, w)
 	if p.Status != w.Code || p.Code == "" || p.Detail == "" || p.Title == "" || p.RequestID == "" {
-		t.Fatalf("incomplete problem: %s (HTTP status %d)", w.Body, w.Code)
+		tb.Fatalf("incomplete problem: %s (HTTP status %d)", w.Body, w.Code)
 	}
 	return p.Code
 }

@@ -12,16 +12,16 @@ import (
 
 // life makes the states that a scan goes through, with the operator's own transition function.
 type life struct {
-	t      testing.TB
+	tb     testing.TB
 	scan   *v1alpha1.ScanRequest
 	now    time.Time
 	states []*v1alpha1.ScanRequest
 	nextID int
 }
 
-func newLife(t testing.TB, name string) *life {
-	t.Helper()
-	l := &life{t: t, now: testStart, scan: &v1alpha1.ScanRequest{
+func newLife(tb testing.TB, name string) *life {
+	tb.Helper()
+	l := &life{tb: tb, now: testStart, scan: &v1alpha1.ScanRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: testNamespace, Name: name, UID: "uid", CreationTimestamp: metav1.NewTime(testStart),
 		},
@@ -35,21 +35,21 @@ func newLife(t testing.TB, name string) *life {
 }
 
 func (l *life) fold(event pipeline.Event) *life {
-	l.t.Helper()
+	l.tb.Helper()
 	l.now = l.now.Add(time.Second)
 	c := pipeline.Context{
 		Spec: l.scan.Spec, CreatedAt: l.scan.CreationTimestamp.Time, Now: l.now,
 		Jitter: func() float64 { return 0.5 },
 	}
 	if _, err := pipeline.Fold(c, &l.scan.Status, event); err != nil {
-		l.t.Fatalf("fold %T: %v", event, err)
+		l.tb.Fatalf("fold %T: %v", event, err)
 	}
 	l.states = append(l.states, l.scan.DeepCopy())
 	return l
 }
 
 func (l *life) assign(stage v1alpha1.StageName) *life {
-	l.t.Helper()
+	l.tb.Helper()
 	l.nextID++
 	return l.fold(pipeline.Assigned{
 		AcceptedAt: testStart.Add(10 * time.Millisecond),
@@ -61,7 +61,7 @@ func (l *life) assign(stage v1alpha1.StageName) *life {
 }
 
 func (l *life) complete(outcomes ...pipeline.Outcome) *life {
-	l.t.Helper()
+	l.tb.Helper()
 	for i := range outcomes {
 		outcomes[i].StartedAt, outcomes[i].FinishedAt = l.now, l.now.Add(500*time.Millisecond)
 		if outcomes[i].State == "" {
@@ -72,14 +72,14 @@ func (l *life) complete(outcomes ...pipeline.Outcome) *life {
 }
 
 func (l *life) fail(stage v1alpha1.StageName, class v1alpha1.FailureClass) *life {
-	l.t.Helper()
+	l.tb.Helper()
 	return l.complete(pipeline.Outcome{Stage: stage, Failure: &pipeline.Failure{
 		Class: class, Message: "worker-1 got a bad answer from budget",
 	}})
 }
 
 func (l *life) release() *life {
-	l.t.Helper()
+	l.tb.Helper()
 	return l.fold(pipeline.Released{
 		AssignmentID: l.scan.Status.Assignment.ID, Class: v1alpha1.FailureWorkerLost, Message: "worker lost",
 	})

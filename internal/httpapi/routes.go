@@ -105,16 +105,14 @@ func (rt *router) find(r *http.Request) (mux *http.ServeMux, label string) {
 func (rt *router) noRoute(mux *http.ServeMux, r *http.Request) *problemError {
 	var probe headerProbe
 	mux.ServeHTTP(&probe, r)
-	switch {
-	case probe.status == http.StatusMethodNotAllowed:
-		p := problemf(probe.status, scanapi.CodeMethodNotAllowed,
-			"This path takes %s only.", probe.Header().Get("Allow"))
-		p.allow = probe.Header().Get("Allow")
+	if probe.status == http.StatusMethodNotAllowed {
+		allow := probe.Header().Get("Allow")
+		p := problemf(probe.status, scanapi.CodeMethodNotAllowed, "This path takes %s only.", allow)
+		p.allow = allow
 		return p
-	default:
-		return problemf(http.StatusNotFound, scanapi.CodeRouteNotFound,
-			"There is nothing at this path. %s describes the API.", docsPath)
 	}
+	return problemf(http.StatusNotFound, scanapi.CodeRouteNotFound,
+		"There is nothing at this path. %s describes the API.", docsPath)
 }
 
 // headerProbe takes the status and headers that a mux would answer with.

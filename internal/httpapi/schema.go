@@ -41,10 +41,10 @@ var (
 
 // of returns the schema of a type: a reference for a struct.
 func (c *schemas) of(t reflect.Type) (*schema, error) {
-	switch {
-	case t == timeType:
+	switch t {
+	case timeType:
 		return &schema{Type: "string", Format: "date-time"}, nil
-	case t == rawType:
+	case rawType:
 		return &schema{}, nil
 	}
 	switch t.Kind() {
@@ -101,8 +101,8 @@ func (c *schemas) ofStruct(t reflect.Type) (*schema, error) {
 // fields are the fields of a struct that JSON knows.
 func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if f := t.Field(i); f.Tag.Get("json") != "" && !yield(f) {
+		for f := range t.Fields() {
+			if f.Tag.Get("json") != "" && !yield(f) {
 				return
 			}
 		}

@@ -6,7 +6,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -72,7 +71,7 @@ func (s *Store) Create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 func (s *Store) Delete(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	return s.live.Delete(ctx, &v1alpha1.ScanRequest{
 		ObjectMeta: metav1.ObjectMeta{Namespace: scan.Namespace, Name: scan.Name},
-	}, client.Preconditions{UID: ptr.To(scan.UID)})
+	}, client.Preconditions{UID: new(scan.UID)})
 }
 
 // SupportedModels lists the models of the namespace's budgets.
@@ -100,7 +99,7 @@ func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultNamespaces:            map[string]cache.Config{namespace: {}},
 		DefaultTransform:             cache.TransformStripManagedFields(),
-		DefaultUnsafeDisableDeepCopy: ptr.To(true),
+		DefaultUnsafeDisableDeepCopy: new(true),
 		ReaderFailOnMissingInformer:  true,
 		ByObject: map[client.Object]cache.ByObject{
 			&v1alpha1.ScanRequest{}: {Transform: Trim},

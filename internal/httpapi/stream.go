@@ -97,7 +97,7 @@ func (s *Server) follow(r *http.Request, out *eventWriter, scan *v1alpha1.ScanRe
 			return
 		}
 		if deleted {
-			out.send(cancelled(scan.Name, s.clock.Now(), events))
+			out.send(canceled(scan.Name, s.clock.Now(), events))
 			return
 		}
 		waited = true
@@ -183,7 +183,7 @@ func (o *eventWriter) write(text string) bool {
 	if err := o.control.SetWriteDeadline(time.Now().Add(o.server.writeTimeout)); err != nil {
 		return false
 	}
-	if _, err := o.w.Write([]byte(text)); err != nil {
+	if _, err := o.w.Write([]byte(text)); err != nil { //nolint:gosec // G705: an event stream is no HTML, and nosniff is set
 		return false
 	}
 	if err := o.control.Flush(); err != nil {

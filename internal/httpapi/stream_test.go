@@ -175,7 +175,7 @@ func TestStreamOnALaggingReplica(t *testing.T) {
 	}
 }
 
-func TestStreamOfACancelledScan(t *testing.T) {
+func TestStreamOfACanceledScan(t *testing.T) {
 	h := newHarness(t, nil)
 	l := newLife(t, "job")
 	l.assign("vision")
@@ -188,7 +188,7 @@ func TestStreamOfACancelledScan(t *testing.T) {
 	if diff := cmp.Diff([]int{1, 2}, seqs(t, events)); diff != "" {
 		t.Fatalf("ids (-want +got):\n%s", diff)
 	}
-	if last := events[1]; last.Name != "error" || !strings.Contains(string(last.Data.Result), "CANCELLED") {
+	if last := events[1]; last.Name != "error" || !strings.Contains(string(last.Data.Result), "CANCELED") {
 		t.Errorf("last event %+v", last)
 	}
 }
@@ -207,7 +207,7 @@ func TestStreamOfAScanThatFinishedAndWasDeleted(t *testing.T) {
 	w := httptest.NewRecorder()
 	out := &eventWriter{server: h.Server, w: w, control: http.NewResponseController(deadlines{w})}
 	h.follow(httptest.NewRequestWithContext(t.Context(), http.MethodGet, jobEvents, http.NoBody), out, l.states[0], mail, 0)
-	if body := w.Body.String(); strings.Count(body, "event: ") != 10 || !strings.Contains(body, "event: done") || strings.Contains(body, "CANCELLED") {
+	if body := w.Body.String(); strings.Count(body, "event: ") != 10 || !strings.Contains(body, "event: done") || strings.Contains(body, "CANCELED") {
 		t.Errorf("stream:\n%s", body)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -88,11 +89,11 @@ func newScan(request *scanapi.SubmitRequest, caller Caller, key string) (*v1alph
 
 // unambiguous joins strings so that no other strings give the same: each is preceded by its length.
 func unambiguous(parts ...string) string {
-	joined := ""
+	var joined strings.Builder
 	for _, part := range parts {
-		joined += strconv.Itoa(len(part)) + ":" + part
+		joined.WriteString(strconv.Itoa(len(part)) + ":" + part)
 	}
-	return joined
+	return joined.String()
 }
 
 // accept creates the scan, or finds the one that the same submit created before.

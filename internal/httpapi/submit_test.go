@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -253,8 +254,8 @@ func TestSubmitTellsWhatTheClusterSays(t *testing.T) {
 		"down":       {err: errRefused, wantStatus: 503, wantCode: scanapi.CodeUnavailable, wantRetry: "2"},
 		"too slow":   {err: errTimeout, wantStatus: 503, wantCode: scanapi.CodeUnavailable, wantRetry: "2"},
 		"overloaded": {err: apierrors.NewTooManyRequests("later", 7), wantStatus: 503, wantCode: scanapi.CodeUnavailable, wantRetry: "7"},
-		"over quota": {err: apierrors.NewForbidden(scanKind, "x", fmt.Errorf("exceeded quota")), wantStatus: 503, wantCode: scanapi.CodeUnavailable, wantRetry: "2"},
-		"broken":     {err: fmt.Errorf("a fault of ours: secret detail"), wantStatus: 500, wantCode: scanapi.CodeInternal},
+		"over quota": {err: apierrors.NewForbidden(scanKind, "x", errors.New("exceeded quota")), wantStatus: 503, wantCode: scanapi.CodeUnavailable, wantRetry: "2"},
+		"broken":     {err: errors.New("a fault of ours: secret detail"), wantStatus: 500, wantCode: scanapi.CodeInternal},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

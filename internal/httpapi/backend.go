@@ -1,0 +1,84 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	apischema "k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// Backend is one namespace of a cluster: a watch of its scans and budgets, and a client for the rest.
+type Backend struct {
+	*Store
+	cache   cache.Cache
+	scans   cache.Informer
+	budgets cache.Informer
+	// handled is set once: whether the handler of Run was given what there was at the start.
+	handled atomic.Pointer[func() bool]
+}
+
+// NewBackend prepares the connection. It asks nothing of the API server yet, so that a server can start before it.
+func NewBackend(config *rest.Config, scheme *runtime.Scheme, namespace string) (*Backend, error) {
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("make an HTTP client for the API server: %w", err)
+	}
+	// The kinds are known: discovery would make the API server a condition of starting.
+	mapper := meta.NewDefaultRESTMapper([]apischema.GroupVersion{v1alpha1.GroupVersion})
+	for _, kind := range []string{"ScanRequest", "TokenBudget"} {
+		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	options := CacheOptions(namespace)
+	options.HTTPClient, options.Scheme, options.Mapper = httpClient, scheme, mapper
+	watched, err := cache.New(config, options)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the watch: %w", err)
+	}
+	live, err := client.New(config, client.Options{HTTPClient: httpClient, Scheme: scheme, Mapper: mapper})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the client: %w", err)
+	}
+	b := &Backend{Store: NewStore(namespace, watched, live), cache: watched}
+	// The informers are made before the watch runs; nobody waits for them here.
+	ctx := context.Background()
+	if b.scans, err = watched.GetInformer(ctx, &v1alpha1.ScanRequest{}, cache.BlockUntilSynced(false)); err != nil {
+		return nil, fmt.Errorf("prepare the watch of scans: %w", err)
+	}
+	if b.budgets, err = watched.GetInformer(ctx, &v1alpha1.TokenBudget{}, cache.BlockUntilSynced(false)); err != nil {
+		return nil, fmt.Errorf("prepare the watch of budgets: %w", err)
+	}
+	return b, nil
+}
+
+// Live is the client that asks the API server.
+func (b *Backend) Live() client.Client { return b.live }
+
+// Synced says whether every scan and budget that there was at the start is known, and handled by the handler of
+// Run.
+func (b *Backend) Synced() bool {
+	handled := b.handled.Load()
+	return handled != nil && (*handled)() && b.budgets.HasSynced()
+}
+
+// Run watches until ctx is done and passes what happens to scans to the handler.
+func (b *Backend) Run(ctx context.Context, handler toolscache.ResourceEventHandler) error {
+	registration, err := b.scans.AddEventHandler(handler)
+	if err != nil {
+		return fmt.Errorf("watch scans: %w", err)
+	}
+	handled := registration.HasSynced
+	b.handled.Store(&handled)
+	if err := b.cache.Start(ctx); err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	return nil
+}
