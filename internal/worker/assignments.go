@@ -203,9 +203,6 @@ func (a *assignments) carryOut(life, runCtx context.Context, r *run, log logr.Lo
 	defer a.finish(r)
 	outcomes, err := a.attempt(runCtx, r, log)
 	event := a.eventOf(r, outcomes, err)
-	if err == nil && failureIn(outcomes) != nil && isAbandoned(context.Cause(runCtx)) {
-		event, err = nil, context.Cause(runCtx) // it failed because it was stopped; nobody waits for that
-	}
 	if event == nil {
 		log.Info("assignment dropped", "cause", err.Error())
 		return
@@ -243,8 +240,8 @@ func (a *assignments) eventOf(r *run, outcomes []pipeline.Outcome, err error) pi
 	return nil
 }
 
-// attempt waits until the assignment may begin and runs it. An error means that nothing was run, and is the cause
-// of that.
+// attempt waits until the assignment may begin and runs it. An error means that nothing was run to its end, and is
+// the cause of that.
 func (a *assignments) attempt(ctx context.Context, r *run, log logr.Logger) ([]pipeline.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.deadline.Sub(a.clock.Now()))
 	defer cancel()
@@ -268,6 +265,12 @@ func (a *assignments) attempt(ctx context.Context, r *run, log logr.Logger) ([]p
 	a.metrics.inFlight.Inc()
 	defer a.metrics.inFlight.Dec()
 	outcomes := a.runStages(ctx, scan, log)
+	if cause := context.Cause(ctx); failureIn(outcomes) != nil && isAbandoned(cause) {
+		// It failed because it was stopped.
+		outcomes[len(outcomes)-1].Failure = &pipeline.Failure{Class: v1alpha1.FailureWorkerLost, Message: cause.Error()}
+		a.metrics.observe(scan.Status.Assignment, outcomes)
+		return nil, cause
+	}
 	a.metrics.observe(scan.Status.Assignment, outcomes)
 	return outcomes, nil
 }

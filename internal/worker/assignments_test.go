@@ -314,14 +314,15 @@ func TestLostLease(t *testing.T) {
 	tests := map[string]struct {
 		run         func(context.Context) pipeline.Outcome
 		wantReports []string
+		wantOutcome string // as the metrics label it
 	}{
 		"a call that is stopped is not reported": {
-			run:         func(context.Context) pipeline.Outcome { return failedWith(v1alpha1.FailureUnavailable) },
-			wantReports: []string{},
+			run:         func(context.Context) pipeline.Outcome { return failedWith(v1alpha1.FailureDrained) },
+			wantReports: []string{}, wantOutcome: "WorkerLost",
 		},
 		"a result that has just arrived is offered": {
 			run:         func(context.Context) pipeline.Outcome { return classified() },
-			wantReports: []string{"1 Succeeded"},
+			wantReports: []string{"1 Succeeded"}, wantOutcome: "Succeeded",
 		},
 	}
 	for name, tc := range tests {
@@ -340,6 +341,9 @@ func TestLostLease(t *testing.T) {
 				synctest.Wait()
 				if diff := cmp.Diff(tc.wantReports, rep.reported()); diff != "" {
 					t.Errorf("reports (-want +got):\n%s", diff)
+				}
+				if !a.metrics.stageSeconds.DeleteLabelValues("vision", tc.wantOutcome, "m") {
+					t.Errorf("no stage duration with outcome %s", tc.wantOutcome)
 				}
 				a.observe(t.Context(), assigned(t, "b", "2")) // to the old identity
 				synctest.Wait()

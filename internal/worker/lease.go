@@ -101,11 +101,12 @@ func (l *lease) keep(ctx context.Context, identity string) error {
 			draining = nil // once is enough: renewals repeat the state from here on
 		case <-timer.C():
 		}
+		lapsed := !l.valid() // with no failed renewal before it, this process was frozen
 		err := l.renew(ctx, identity)
 		switch {
 		case err == nil:
-			if expired {
-				l.log.Info("renewed the expired Lease", "worker", identity)
+			if lapsed || expired {
+				l.log.Info("renewed the Lease after it had expired", "worker", identity)
 			}
 			next, expired = renewInterval, false
 		case errors.Is(err, errLeaseLost):
@@ -118,7 +119,7 @@ func (l *lease) keep(ctx context.Context, identity string) error {
 			next = renewRetryInterval
 			if !expired && !l.valid() {
 				expired = true
-				l.log.Error(err, "the Lease expired: it could not be renewed", "worker", identity)
+				l.log.Info("the Lease expired: it could not be renewed", "worker", identity, "cause", err.Error())
 			}
 		}
 	}
@@ -148,7 +149,7 @@ func (l *lease) create(ctx context.Context, identity string) error {
 			return fmt.Errorf("register as %s: the name is in use: %w", identity, errLeaseLost)
 		}
 		l.metrics.renewFailures.Inc()
-		l.log.Error(err, "could not register; trying again", "worker", identity)
+		l.log.Info("could not register; trying again", "worker", identity, "cause", err.Error())
 		unsure = true
 		if err := sleep(ctx, l.clock, jittered(next)); err != nil {
 			return err

@@ -158,7 +158,7 @@ func (w *Worker) belong(ctx, life context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		w.log.Error(err, "the registration was lost", "worker", identity)
+		w.log.Info("the registration was lost", "worker", identity, "cause", err.Error())
 		w.assignments.abandon(errLeaseLost)
 		if w.lease.isDraining() {
 			return // whoever is leaving does not come back
