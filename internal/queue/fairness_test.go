@@ -1,13 +1,14 @@
 package queue
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 // TestFairnessBound checks the bound derived in fairness.go: users that always
@@ -17,21 +18,26 @@ func TestFairnessBound(t *testing.T) {
 	const (
 		largest  = 4000
 		maxPass  = 3000
+		wide     = 20_000
 		inFlight = 6
 	)
 	tests := map[string]struct {
 		// room is what one Pick may take; zero means one item, whatever its size.
 		room int64
+		// maxPass is the bound of WithAging on tokens, 3000 if zero.
+		maxPass int64
 		// errors is whether the actual usage differs from the estimate.
 		errors bool
 		weight map[string]int64
 		// wantLead is the bound on the lead in tokens per weight.
 		wantLead int64
 	}{
-		"exact estimates":            {wantLead: largest},
-		"weights":                    {weight: map[string]int64{"large": 4, "small": 1, "mixed": 3}, wantLead: largest},
-		"wrong estimates":            {errors: true, wantLead: largest + 2*inFlight*largest},
-		"skips":                      {room: 5000, wantLead: largest + maxPass},
+		"exact estimates": {wantLead: largest},
+		"weights":         {weight: map[string]int64{"large": 4, "small": 1, "mixed": 3}, wantLead: largest},
+		"wrong estimates": {errors: true, wantLead: largest + 2*inFlight*largest},
+		"skips":           {room: 5000, wantLead: largest + maxPass},
+		// The items alone could be passed by five times their size, each.
+		"skips within a wide bound":  {room: 4200, maxPass: wide, wantLead: largest + wide},
 		"skips and wrong estimates":  {room: 5000, errors: true, wantLead: largest + maxPass + 2*inFlight*largest},
 		"skips that fit rarely":      {room: 4200, wantLead: largest + maxPass},
 		"skips, weights, wrong ones": {room: 4500, errors: true, weight: map[string]int64{"large": 1, "small": 5, "mixed": 2}, wantLead: largest + maxPass + 2*inFlight*largest},
@@ -40,7 +46,7 @@ func TestFairnessBound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, 2))
 			weight := func(user string) int64 { return max(tc.weight[user], 1) }
-			q := New(WithWeight(weight), WithAging(time.Minute, maxPass))
+			q := New(WithWeight(weight), WithAging(time.Minute, cmp.Or(tc.maxPass, maxPass)))
 			size := map[string]func() int64{
 				"large": func() int64 { return largest },
 				"small": func() int64 { return 100 },
@@ -69,7 +75,7 @@ func TestFairnessBound(t *testing.T) {
 				q.AdjustIn(vision, user, usage-it.Tokens)
 				served[user] += usage - it.Tokens
 			}
-			for range 20_000 {
+			for range 10_000 {
 				// Room comes in small steps, so that large items have to wait for it.
 				now = now.Add(10 * time.Millisecond)
 				left, done := tc.room, false
@@ -168,20 +174,20 @@ func TestNewlyActiveUser(t *testing.T) {
 	serve(5)
 	fill(q, scan("b0", "b", 50), scan("b1", "b", 51), scan("b2", "b", 52))
 	// b starts where a stands, it does not get five turns for having been away.
-	if diff := cmp.Diff([]string{"a05", "b0", "a06", "b1"}, serve(4)); diff != "" {
+	if diff := gocmp.Diff([]string{"a05", "b0", "a06", "b1"}, serve(4)); diff != "" {
 		t.Errorf("first time active (-want +got):\n%s", diff)
 	}
 	q.Remove("b2")
 	serve(5)
 	fill(q, scan("b3", "b", 60), scan("b4", "b", 61))
-	if diff := cmp.Diff([]string{"a12", "b3", "a13", "b4"}, serve(4)); diff != "" {
+	if diff := gocmp.Diff([]string{"a12", "b3", "a13", "b4"}, serve(4)); diff != "" {
 		t.Errorf("active again (-want +got):\n%s", diff)
 	}
 	// Nor does leaving pay for one that is ahead.
 	fill(q, scan("c0", "c", 70, tokens(9000)))
 	serve(2)
 	fill(q, scan("c1", "c", 71))
-	if diff := cmp.Diff([]string{"a15", "a16", "a17", "a18", "a19", "c1"}, serve(9)); diff != "" {
+	if diff := gocmp.Diff([]string{"a15", "a16", "a17", "a18", "a19", "c1"}, serve(9)); diff != "" {
 		t.Errorf("active again while ahead (-want +got):\n%s", diff)
 	}
 }
@@ -198,7 +204,7 @@ func TestSuspendedUserIsIdle(t *testing.T) {
 			}
 			takeAll(q, epoch, 5)
 			fill(q, scan("b1", "b", 1), scan("b2", "b", 2))
-			if diff := cmp.Diff([]string{"b1", "a5", "b2", "a6"}, takeAll(q, epoch, 4)); diff != "" {
+			if diff := gocmp.Diff([]string{"b1", "a5", "b2", "a6"}, takeAll(q, epoch, 4)); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)
 			}
 		})
@@ -212,7 +218,7 @@ func TestIdleQueueKeepsLevel(t *testing.T) {
 	fill(q, scan("a1", "a", 1, tokens(5000)), scan("b1", "b", 2))
 	takeAll(q, epoch, 2)
 	fill(q, scan("b2", "b", 4), scan("b3", "b", 5), scan("c1", "c", 6), scan("a2", "a", 3))
-	if diff := cmp.Diff([]string{"b2", "c1", "b3", "a2"}, takeAll(q, epoch, 9)); diff != "" {
+	if diff := gocmp.Diff([]string{"b2", "c1", "b3", "a2"}, takeAll(q, epoch, 9)); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
@@ -232,12 +238,12 @@ func TestRequeueKeepsPlace(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				q := New()
 				fill(q, first, scan("b1", "b", 2), scan("b2", "b", 3))
-				if diff := cmp.Diff([]string{"a1", "b1"}, takeAll(q, epoch, 2)); diff != "" {
+				if diff := gocmp.Diff([]string{"a1", "b1"}, takeAll(q, epoch, 2)); diff != "" {
 					t.Fatalf("order (-want +got):\n%s", diff)
 				}
 				comeBack(q)
 				fill(q, scan("c1", "c", 4))
-				if diff := cmp.Diff([]string{"a1", "c1", "b2"}, takeAll(q, epoch, 9)); diff != "" {
+				if diff := gocmp.Diff([]string{"a1", "c1", "b2"}, takeAll(q, epoch, 9)); diff != "" {
 					t.Errorf("order after the requeue (-want +got):\n%s", diff)
 				}
 				checkInvariants(t, q)
@@ -271,7 +277,7 @@ func TestAdjust(t *testing.T) {
 			takeAll(q, epoch, 2)
 			tc.adjust(q)
 			checkInvariants(t, q)
-			if diff := cmp.Diff(tc.want, takeAll(q, epoch, 9)); diff != "" {
+			if diff := gocmp.Diff(tc.want, takeAll(q, epoch, 9)); diff != "" {
 				t.Errorf("order (-want +got):\n%s", diff)
 			}
 		})
@@ -290,9 +296,51 @@ func TestLeavingDoesNotEscapeCharges(t *testing.T) {
 	}
 	q.AdjustIn(vision, "a", 500)
 	fill(q, scan("b1", "b", 3), scan("a2", "a", 2))
-	if diff := cmp.Diff([]string{"b1", "a2"}, takeAll(q, epoch, 9)); diff != "" {
+	if diff := gocmp.Diff([]string{"b1", "a2"}, takeAll(q, epoch, 9)); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
+}
+
+// TestForgetting checks who is forgotten first when too many are remembered.
+func TestForgetting(t *testing.T) {
+	q := New(WithIdleUsers(3))
+	elsewhere := func(n int) Lane { return Lane{Namespace: fmt.Sprint("ns", n), Stage: "vision"} }
+	// In every domain "low" and "high" end up idle, both ahead of those active.
+	lead := func(lane Lane, keep bool) {
+		fill(q,
+			scan(lane.Namespace+"/1", "low", 1, in(lane, 0), tokens(100)),
+			scan(lane.Namespace+"/2", "high", 2, in(lane, 0), tokens(200)),
+			scan(lane.Namespace+"/3", "rest", 3, in(lane, 0), tokens(0)),
+		)
+		takeAll(q, epoch, 2)
+		if !keep {
+			q.Remove(lane.Namespace + "/3")
+		}
+	}
+	known := func(lane Lane) (users []string) {
+		if d := q.find(lane); d != nil {
+			for _, user := range []string{"low", "high"} {
+				if d.accounts[user] != nil {
+					users = append(users, user)
+				}
+			}
+		}
+		return users
+	}
+	lead(elsewhere(1), false)
+	lead(elsewhere(2), true)
+	if got := known(elsewhere(1)); got != nil {
+		t.Errorf("the domain without items remembers %v, want it forgotten first", got)
+	}
+	if diff := gocmp.Diff([]string{"low", "high"}, known(elsewhere(2))); diff != "" {
+		t.Errorf("remembered where somebody waits (-want +got):\n%s", diff)
+	}
+	fill(q, scan("ns2/4", "highest", 1, in(elsewhere(2), 0), tokens(300)), scan("ns2/5", "x", 0, in(elsewhere(2), 0), tokens(400)))
+	takeAll(q, epoch, 3)
+	if diff := gocmp.Diff([]string{"high"}, known(elsewhere(2))); diff != "" {
+		t.Errorf("remembered of too many (-want +got):\n%s", diff)
+	}
+	checkInvariants(t, q)
 }
 
 // TestMemoryIsBounded lets very many users pass through, in a queue that is never

@@ -135,15 +135,15 @@ func (s *survey) search(f *flow) {
 
 // estimate adds the part of a subtree that lies ahead, if all its flows are of
 // the band and begin before the place: at least the head of each flow and at
-// most everything. It takes each flow to be served as far as the place, and half
-// an item beyond.
+// most everything. In between it takes all flows to be served as far as the
+// place.
 func (s *survey) estimate(sum *flowSum) {
 	least := float64(sum.flows)
 	most := float64(sum.items)
 	share := 1.0
 	if sum.cost > 0 {
 		served := least*float64(s.at.start) - sum.counters
-		share = min(served/float64(sum.cost)+least/2/most, 1)
+		share = min(served/float64(sum.cost), 1)
 	}
 	items := math.Round(min(max(share*most, least), most))
 	s.pos.Ahead += int(items)

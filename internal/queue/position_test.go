@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -78,23 +77,27 @@ func TestPositionIsPickOrder(t *testing.T) {
 // TestPositionEstimate compares places that are estimated with exact ones.
 func TestPositionEstimate(t *testing.T) {
 	for _, straddle := range []int{0, 10, 50} {
-		t.Run(fmt.Sprint(straddle), func(t *testing.T) {
+		t.Run(strconv.Itoa(straddle), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(9, 9))
 			q := New()
 			for i := range 5000 {
 				// Some users have much to do, most little.
-				user := fmt.Sprint(min(r.IntN(500), r.IntN(500)))
+				user := strconv.Itoa(min(r.IntN(500), r.IntN(500)))
 				it := scan(strconv.Itoa(i), user, r.IntN(1000), tokens(500+r.Int64N(2000)))
 				if i%10 == 0 {
 					it.Priority = 1
 				}
 				fill(q, it)
 			}
-			takeAll(q, epoch, 1000)
+			takeAll(q, epoch, 100)
 			estimated, off := 0, 0.0
-			for key := range q.index {
+			for i := 0; i < 5000; i += 7 {
+				key := strconv.Itoa(i)
 				q.straddle = math.MaxInt
-				exact, _ := q.Position(key)
+				exact, ok := q.Position(key)
+				if !ok {
+					continue
+				}
 				if exact.AheadError != 0 || exact.TokensError != 0 {
 					t.Fatalf("exact position %+v states an error", exact)
 				}
@@ -109,11 +112,11 @@ func TestPositionEstimate(t *testing.T) {
 					off += float64(ahead) / float64(q.Len())
 				}
 			}
-			if estimated < 1000 {
+			if estimated < 400 {
 				t.Errorf("only %d positions were estimated", estimated)
 			}
-			if mean := off / float64(estimated); mean > 0.1 {
-				t.Errorf("estimates are off by %.3f of the queue on average, want at most 0.1", mean)
+			if mean := off / float64(estimated); mean > 0.06 {
+				t.Errorf("estimates are off by %.3f of the queue on average, want at most 0.06", mean)
 			}
 		})
 	}
