@@ -16,6 +16,9 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
+// backoffCap is the longest time between two reads of a scan while the API server does not answer.
+const backoffCap = 5 * time.Second
+
 // StatusWriter stores what happened to a scan. It implements scheduler.StatusWriter.
 type StatusWriter struct {
 	// Client writes.
@@ -31,7 +34,7 @@ var _ scheduler.StatusWriter = (*StatusWriter)(nil)
 // Write folds the event into the scan's status and patches it, under the optimistic lock of the version it
 // folded into. See scheduler.StatusWriter for what it returns.
 func (w *StatusWriter) Write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event) (*v1alpha1.ScanRequest, error) {
-	backoff := wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 8, Cap: 5 * time.Second}
+	backoff := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 9, Cap: backoffCap}
 	for {
 		next := scan.DeepCopy()
 		changed, err := pipeline.Fold(w.foldContext(next), &next.Status, ev)

@@ -1,0 +1,119 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+var t0 = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+
+func request(name string) ctrl.Request {
+	return ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "ns", Name: name}}
+}
+
+// calls counts the requests that change something.
+type calls struct{ patches, applies, deletes int }
+
+func newClient(t *testing.T, n *calls, objs ...client.Object) client.WithWatch {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objs...).
+		WithStatusSubresource(&v1alpha1.ScanRequest{}, &v1alpha1.TokenBudget{}, &v1alpha1.WorkerPool{}, &appsv1.Deployment{}).
+		WithInterceptorFuncs(n.funcs()).Build()
+}
+
+func (n *calls) funcs() interceptor.Funcs {
+	return interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+			n.patches++
+			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			n.applies++
+			return c.Apply(ctx, obj, opts...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			n.deletes++
+			return c.Delete(ctx, obj, opts...)
+		},
+	}
+}
+
+type scanOption func(*v1alpha1.ScanRequest)
+
+func makeScan(opts ...scanOption) *v1alpha1.ScanRequest {
+	ttl := int32(100)
+	s := &v1alpha1.ScanRequest{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: "uid-a", CreationTimestamp: metav1.NewTime(t0), Generation: 1},
+		Spec: v1alpha1.ScanRequestSpec{
+			ImageURL: "https://images.example.org/a.jpg", DeadlineSeconds: 300, TTLSecondsAfterFinished: &ttl,
+		},
+	}
+	for _, o := range opts {
+		o(s)
+	}
+	return s
+}
+
+func assignedUntil(deadline time.Time) scanOption {
+	return func(s *v1alpha1.ScanRequest) {
+		s.Status.Assignment = &v1alpha1.Assignment{
+			ID: "x-1", Stage: v1alpha1.StageVision, Worker: "w1", Attempt: 1, MaxAttempts: 3,
+			AssignedAt: metav1.NewMicroTime(t0), Deadline: metav1.NewMicroTime(deadline),
+		}
+		s.Status.Stages = []v1alpha1.StageStatus{{Name: v1alpha1.StageVision, State: v1alpha1.StageRunning, Worker: "w1"}}
+	}
+}
+
+func finishedAt(at time.Time) scanOption {
+	return func(s *v1alpha1.ScanRequest) {
+		s.Status.FinishedAt = metav1.NewMicroTime(at)
+		s.Status.Phase = v1alpha1.ScanSucceeded
+	}
+}
+
+func makePool(opts ...func(*v1alpha1.WorkerPool)) *v1alpha1.WorkerPool {
+	least := int32(2)
+	p := &v1alpha1.WorkerPool{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "WorkerPool"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "vision", UID: "uid-p", Generation: 1},
+		Spec: v1alpha1.WorkerPoolSpec{
+			Stages:               []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageRule},
+			Budgets:              []v1alpha1.BudgetReference{{Name: "b", Weight: 1}},
+			ConcurrencyPerWorker: 100, MinReplicas: &least, MaxReplicas: 8,
+			StageDefaults: v1alpha1.StageDefaults{TimeoutSeconds: 60, MaxAttempts: 5, MaxOutputTokens: 300},
+		},
+	}
+	for _, o := range opts {
+		o(p)
+	}
+	return p
+}
+
+func makeBudget() *v1alpha1.TokenBudget {
+	return &v1alpha1.TokenBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b", Generation: 1},
+		Spec: v1alpha1.TokenBudgetSpec{
+			SecretRef: v1alpha1.SecretKeyReference{Name: "provider-key", Key: "api-key"}, Models: []string{"gpt-5.1"},
+			TokensPerMinute: 60_000, RequestsPerMinute: 600, TargetUtilizationPercent: 100,
+		},
+	}
+}

@@ -1,0 +1,214 @@
+package controllers
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/scheduler"
+)
+
+func poolReconciler(c client.Client, clk *clocktesting.FakeClock) *WorkerPoolReconciler {
+	return &WorkerPoolReconciler{
+		Client: c, Clock: clk, Recorder: events.NewFakeRecorder(100), pace: newPace(clk, statusInterval),
+		Scheduler: scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
+		Workers:   WorkerDefaults{Image: "scan-operator:1", ServiceAccountName: "scan-worker", DefaultEndpoint: "https://api.example.org/v1"},
+	}
+}
+
+func TestWorkerPoolComesToRest(t *testing.T) {
+	var n calls
+	clk := clocktesting.NewFakeClock(t0)
+	c := newClient(t, &n, makePool(), makeBudget())
+	r := poolReconciler(c, clk)
+	reconcile := func() {
+		t.Helper()
+		result, err := r.Reconcile(t.Context(), request("vision"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.RequeueAfter > 0 { // the pace: come back then
+			clk.Step(result.RequeueAfter)
+			if _, err := r.Reconcile(t.Context(), request("vision")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	reconcile()
+	d := &appsv1.Deployment{}
+	if err := c.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "vision-workers"}, d); err != nil {
+		t.Fatal(err)
+	}
+	if *d.Spec.Replicas != 2 || n.applies != 1 {
+		t.Errorf("%d replicas after %d applies, want 2 after 1", *d.Spec.Replicas, n.applies)
+	}
+	reconcile() // sees its own Deployment
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 2, UpdatedReplicas: 2, ReadyReplicas: 2, AvailableReplicas: 2}
+	if err := c.Status().Update(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	clk.Step(statusInterval)
+	reconcile()
+	pool := &v1alpha1.WorkerPool{}
+	if err := c.Get(t.Context(), request("vision").NamespacedName, pool); err != nil {
+		t.Fatal(err)
+	}
+	if !meta.IsStatusConditionTrue(pool.Status.Conditions, v1alpha1.ConditionAvailable) ||
+		!meta.IsStatusConditionFalse(pool.Status.Conditions, v1alpha1.ConditionProgressing) ||
+		pool.Status.ReadyReplicas != 2 || pool.Status.DesiredReplicas != 2 || pool.Status.LimitedBy != v1alpha1.LimitedByMinReplicas {
+		t.Errorf("status = %+v", pool.Status)
+	}
+	before := n
+	for range 10 {
+		clk.Step(statusInterval)
+		reconcile()
+	}
+	if n != before {
+		t.Errorf("an idle pool was written to: %+v, before %+v", n, before)
+	}
+
+	pool.Spec.StageDefaults.TimeoutSeconds = 90
+	if err := c.Update(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	reconcile()
+	if n.applies != before.applies+1 {
+		t.Errorf("%d applies for a changed pool, want one more than %d", n.applies, before.applies)
+	}
+}
+
+func TestWorkerPoolStatusIsPaced(t *testing.T) {
+	var n calls
+	clk := clocktesting.NewFakeClock(t0)
+	c := newClient(t, &n, makePool())
+	r := poolReconciler(c, clk)
+	if _, err := r.Reconcile(t.Context(), request("vision")); err != nil {
+		t.Fatal(err)
+	}
+	pool := &v1alpha1.WorkerPool{}
+	if err := c.Get(t.Context(), request("vision").NamespacedName, pool); err != nil {
+		t.Fatal(err)
+	}
+	c1 := meta.FindStatusCondition(pool.Status.Conditions, v1alpha1.ConditionAvailable)
+	if c1 == nil || c1.Reason != v1alpha1.ReasonBudgetNotFound || !strings.Contains(c1.Message, "b; create") {
+		t.Errorf("Available = %+v, want BudgetNotFound", c1)
+	}
+	if err := c.Create(t.Context(), makeBudget()); err != nil {
+		t.Fatal(err)
+	}
+	clk.Step(time.Second)
+	result, err := r.Reconcile(t.Context(), request("vision"))
+	if err != nil || result.RequeueAfter != 4*time.Second || n.patches != 1 {
+		t.Errorf("one second after a write: requeue after %s, %d patches, error %v; want 4s, 1", result.RequeueAfter, n.patches, err)
+	}
+}
+
+func TestDecideReplicas(t *testing.T) {
+	set := func(v int32) *int32 { return &v }
+	tests := map[string]struct {
+		pool      *v1alpha1.WorkerPool
+		want      int32
+		wantLimit v1alpha1.PoolLimit
+	}{
+		"minReplicas": {pool: makePool(), want: 2, wantLimit: v1alpha1.LimitedByMinReplicas},
+		"no minReplicas": {
+			pool: makePool(func(p *v1alpha1.WorkerPool) { p.Spec.MinReplicas = nil }), want: 1, wantLimit: v1alpha1.LimitedByMinReplicas,
+		},
+		"spec.replicas counts for nothing while autoscaling is on": {
+			pool: makePool(func(p *v1alpha1.WorkerPool) { p.Spec.Replicas = set(5) }), want: 2, wantLimit: v1alpha1.LimitedByMinReplicas,
+		},
+		"spec.replicas while paused": {
+			pool: makePool(func(p *v1alpha1.WorkerPool) {
+				p.Spec.Replicas = set(0)
+				p.Annotations = map[string]string{v1alpha1.AnnotationAutoscaling: v1alpha1.AutoscalingPaused}
+			}), want: 0, wantLimit: v1alpha1.LimitedByManual,
+		},
+		"spec.replicas where min equals max": {
+			pool: makePool(func(p *v1alpha1.WorkerPool) { p.Spec.Replicas, p.Spec.MaxReplicas = set(3), 2 }), want: 3, wantLimit: v1alpha1.LimitedByManual,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := decideReplicas(tc.pool)
+			if got.replicas != tc.want || got.limitedBy != tc.wantLimit {
+				t.Errorf("got %d by %s, want %d by %s", got.replicas, got.limitedBy, tc.want, tc.wantLimit)
+			}
+		})
+	}
+}
+
+func TestWorkerDeployment(t *testing.T) {
+	budgets := map[string]*v1alpha1.TokenBudget{"b": makeBudget()}
+	defaults := WorkerDefaults{Image: "scan-operator:1", ServiceAccountName: "scan-worker", DefaultEndpoint: "https://api.example.org/v1"}
+	template := &v1alpha1.WorkerTemplate{
+		Labels: map[string]string{"team": "waste", v1alpha1.LabelPool: "other"},
+		Image:  "mine:2", Env: []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy:3128"}},
+		NodeSelector: map[string]string{"disk": "fast"},
+		Affinity:     &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}},
+	}
+	pool := makePool(func(p *v1alpha1.WorkerPool) { p.Spec.Template = template })
+	got, err := workerDeployment(pool, budgets, defaults, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := got.Spec.Template.Spec
+	container := pod.Containers[0]
+	for _, want := range []string{"--stages=vision,rule", "--capacity=100", "--pool=vision", "--drain-timeout=65s", "--default-endpoint=https://api.example.org/v1"} {
+		if !slices.Contains(container.Args, want) {
+			t.Errorf("args %q lack %s", container.Args, want)
+		}
+	}
+	if *pod.TerminationGracePeriodSeconds != 70 {
+		t.Errorf("grace period %d s, want the timeout and 10 s", *pod.TerminationGracePeriodSeconds)
+	}
+	if *container.Image != "mine:2" || pod.NodeSelector["disk"] != "fast" || pod.Affinity == nil || len(pod.TopologySpreadConstraints) != 0 {
+		t.Errorf("the template's overrides are missing: %+v", pod)
+	}
+	if labels := got.Spec.Template.Labels; labels["team"] != "waste" || labels[v1alpha1.LabelPool] != "vision" {
+		t.Errorf("labels = %v, want the template's but not for the selector's", labels)
+	}
+	if names := envNames(container.Env); !slices.Contains(names, "HTTPS_PROXY") || !slices.Contains(names, "POD_NAME") {
+		t.Errorf("env = %v, want the template's on top of the defaults", names)
+	}
+	if len(pod.Volumes) != 1 || *pod.Volumes[0].Secret.SecretName != "provider-key" || *container.VolumeMounts[0].MountPath != keysDir+"/b" {
+		t.Errorf("the budget's key is not mounted: %+v", pod.Volumes)
+	}
+	plain, err := workerDeployment(makePool(), budgets, defaults, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plain.Spec.Template.Spec.TopologySpreadConstraints) != 1 {
+		t.Error("workers are not spread over the nodes by default")
+	}
+	more, err := workerDeployment(makePool(), budgets, defaults, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain.Annotations[annotationApplied] == got.Annotations[annotationApplied] {
+		t.Error("the digest does not tell two pools apart")
+	}
+	if plain.Annotations[annotationApplied] != more.Annotations[annotationApplied] {
+		t.Error("the digest depends on the number of replicas")
+	}
+}
+
+func envNames(env []corev1ac.EnvVarApplyConfiguration) []string {
+	names := make([]string, 0, len(env))
+	for i := range env {
+		names = append(names, *env[i].Name)
+	}
+	return names
+}
