@@ -19,29 +19,31 @@ import (
 )
 
 const (
-	// shutdownGrace is how long calls in flight may take to end after a
-	// signal; hanging ones are cut off then.
-	shutdownGrace     = 10 * time.Second
 	readHeaderTimeout = 10 * time.Second
 	// maxStreams is how many calls one HTTP/2 connection carries at a time.
 	maxStreams = 1000
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	o, err := parseOptions(os.Args[1:], os.Getenv, os.Stderr)
-	if err == nil {
-		err = run(ctx, o, logger)
-	}
-	switch {
-	case errors.Is(err, errHelp):
-	case err != nil:
+	if err := start(os.Args[1:], logger); err != nil {
 		logger.Error("openai-sim failed", "error", err)
-		stop()
 		os.Exit(1)
 	}
+}
+
+// start reads the settings and serves until a signal arrives.
+func start(args []string, logger *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parseOptions(args, os.Stderr)
+	if errors.Is(err, errHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return run(ctx, o, logger)
 }
 
 // run serves until ctx ends, then lets calls in flight finish.
@@ -87,16 +89,18 @@ func serve(ctx context.Context, listener net.Listener, o *options, logger *slog.
 		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	logger.Info("shutting down", "grace", shutdownGrace)
-	grace, done := context.WithTimeout(calls, shutdownGrace)
+	logger.Info("shutting down", "grace", o.grace)
+	grace, done := context.WithTimeout(calls, o.grace)
 	defer done()
 	err := server.Shutdown(grace)
-	cutOff()
 	if errors.Is(err, context.DeadlineExceeded) {
 		logger.Info("cutting off the calls that are left")
+		cutOff()
 		err = server.Close()
 	}
-	<-served
+	if closed := <-served; !errors.Is(closed, http.ErrServerClosed) {
+		err = errors.Join(err, closed)
+	}
 	if err != nil {
 		return fmt.Errorf("shutting down: %w", err)
 	}

@@ -41,7 +41,7 @@ func newAnswer(c *call, config *Config, fault FaultKind, cached int64) *answer {
 		a.usage.image += img.tokens
 	}
 	for i := range c.choices {
-		one := newChoice(c, generateAnswer(c, config, uint64(i)), fault) //nolint:gosec // an index is not negative
+		one := newChoice(c, generateAnswer(c, config, uint64(i)), fault)
 		a.usage.output += countTokens(one.text)
 		a.choices = append(a.choices, one)
 	}

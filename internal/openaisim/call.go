@@ -2,6 +2,7 @@ package openaisim
 
 import (
 	"hash/fnv"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -108,8 +109,8 @@ func (c *call) charge(mode ChargeMode) int64 {
 
 // korean reports whether the last user message is written in Hangul.
 func (c *call) korean() bool {
-	for i := len(c.parts) - 1; i >= 0; i-- {
-		if p := c.parts[i]; p.role == roleUser && p.image == nil {
+	for _, p := range slices.Backward(c.parts) {
+		if p.role == roleUser && p.image == nil {
 			return strings.ContainsFunc(p.text, func(r rune) bool { return classify(r) == classHangul })
 		}
 	}
@@ -132,8 +133,8 @@ func (c *call) hints(classes []string) []string {
 	}
 	hints := []string{class}
 	levels := strings.Split(class, "/")
-	for i := len(levels) - 1; i >= 0; i-- {
-		hints = append(hints, strings.TrimSpace(levels[i]))
+	for _, level := range slices.Backward(levels) {
+		hints = append(hints, strings.TrimSpace(level))
 	}
 	return hints
 }

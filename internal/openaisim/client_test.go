@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
-	"github.com/openai/openai-go/v3/responses"
-	"github.com/openai/openai-go/v3/shared"
+	"github.com/google/go-cmp/cmp"
+	"github.com/openai/openai-go/v3" //nolint:depguard // the simulation is tried with the real client
+	"github.com/openai/openai-go/v3/option" //nolint:depguard // the simulation is tried with the real client
+	"github.com/openai/openai-go/v3/responses" //nolint:depguard // the simulation is tried with the real client
+	"github.com/openai/openai-go/v3/shared" //nolint:depguard // the simulation is tried with the real client
 )
 
 // client is the real client library, without retries of its own.
@@ -178,8 +179,8 @@ func TestClientModels(t *testing.T) {
 	for _, m := range page.Data {
 		found = found || m.ID == "house-model"
 	}
-	if !found || len(page.Data) != len(catalogue)+1 {
-		t.Errorf("%d models, house-model among them %v; want %d and true", len(page.Data), found, len(catalogue)+1)
+	if !found || len(page.Data) != len(catalog)+1 {
+		t.Errorf("%d models, house-model among them %v; want %d and true", len(page.Data), found, len(catalog)+1)
 	}
 	if m, err := client.Models.Get(t.Context(), "gpt-4o-2024-08-06"); err != nil || m.ID != "gpt-4o-2024-08-06" {
 		t.Errorf("dated model: %+v, %v", m, err)
@@ -195,7 +196,7 @@ func isAPIError(err error, status int, code string) bool {
 	return ok && apiErr.StatusCode == status && apiErr.Code == code
 }
 
-// TestClientTypedErrors checks that the client recognises what it is told.
+// TestClientTypedErrors checks that the client recognizes what it is told.
 func TestClientTypedErrors(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
@@ -263,5 +264,28 @@ func TestClientLeaves(t *testing.T) {
 				t.Errorf("completed %d, charged %d, account %+v", stats.Completed, stats.TokensCharged, account)
 			}
 		})
+	}
+}
+
+func TestConnectionFaults(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Faults = []Fault{{Kind: FaultReset, Count: 1}} })
+	_, err := f.client(testKey).Chat.Completions.New(t.Context(), answerParams(t))
+	if _, typed := errors.AsType[*openai.Error](err); err == nil || typed {
+		t.Errorf("reset: %v, want an error of the connection", err)
+	}
+	f.configure(func(c *Config) { c.Faults = []Fault{{Kind: FaultStreamCut, Count: 1}} })
+	params := answerParams(t)
+	params.StreamOptions.IncludeUsage = openai.Bool(true)
+	stream := f.client(testKey).Chat.Completions.NewStreaming(t.Context(), params)
+	var collected openai.ChatCompletionAccumulator
+	for stream.Next() {
+		collected.AddChunk(stream.Current())
+	}
+	if stream.Err() == nil || collected.Usage.CompletionTokens != 0 || collected.Choices[0].Message.Content == "" {
+		t.Errorf("cut stream: error %v, usage %d, text %q", stream.Err(), collected.Usage.CompletionTokens, collected.Choices[0].Message.Content)
+	}
+	got := f.Stats()
+	if diff := cmp.Diff(map[string]int64{"connection_reset": 1, "stream_cut": 1}, got.Errors); diff != "" || got.Admitted != 2 || got.Completed != 0 {
+		t.Errorf("admitted %d, completed %d, errors (-want +got):\n%s", got.Admitted, got.Completed, diff)
 	}
 }

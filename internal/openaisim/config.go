@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -195,7 +196,7 @@ func (c Config) Validate() error {
 		if m.Name == "" {
 			errs = append(errs, fmt.Errorf("models[%d].name: is empty", i))
 		}
-		if catalogue[m.Like] == nil {
+		if catalog[m.Like] == nil {
 			errs = append(errs, fmt.Errorf("models[%d].like: %q is not a built-in model", i, m.Like))
 		}
 	}
@@ -218,7 +219,7 @@ func (c Config) Validate() error {
 
 // between reports a number outside its range.
 func between[T int64 | float64](name string, v, low, high T) error {
-	if v < low || v > high || v != v {
+	if v < low || v > high || math.IsNaN(float64(v)) {
 		return fmt.Errorf("%s: %v is not between %v and %v", name, v, low, high)
 	}
 	return nil

@@ -13,7 +13,7 @@ const maxControlBody = 1 << 20
 
 // serveIndex lists the control endpoints.
 func (s *Server) serveIndex(w http.ResponseWriter, _ *http.Request) {
-	s.reply(w, http.StatusOK, map[string]string{
+	s.reply(w, map[string]string{
 		"GET /sim/stats":    "counters and bucket levels",
 		"POST /sim/reset":   "zero the counters, refill every bucket, forget prompt caches",
 		"GET /sim/config":   "the settings in force; fault rules show what is left of them",
@@ -24,16 +24,16 @@ func (s *Server) serveIndex(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) serveStats(w http.ResponseWriter, _ *http.Request) {
-	s.reply(w, http.StatusOK, s.Stats())
+	s.reply(w, s.Stats())
 }
 
 func (s *Server) serveReset(w http.ResponseWriter, _ *http.Request) {
 	s.Reset()
-	s.reply(w, http.StatusOK, s.Stats())
+	s.reply(w, s.Stats())
 }
 
 func (s *Server) serveConfig(w http.ResponseWriter, _ *http.Request) {
-	s.reply(w, http.StatusOK, s.Config())
+	s.reply(w, s.Config())
 }
 
 func (s *Server) servePutConfig(w http.ResponseWriter, r *http.Request) {
@@ -56,7 +56,7 @@ func (s *Server) serveUpdate(w http.ResponseWriter, r *http.Request, decode func
 		s.refuse(w, err)
 		return
 	}
-	s.reply(w, http.StatusOK, s.Config())
+	s.reply(w, s.Config())
 }
 
 // consumption is the body of POST /sim/consume and of its reply.
@@ -80,7 +80,7 @@ func (s *Server) serveConsume(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, err)
 		return
 	}
-	s.reply(w, http.StatusOK, consumption{Tokens: tokens, Requests: requests})
+	s.reply(w, consumption{Tokens: tokens, Requests: requests})
 }
 
 // refuse replies to a control request that makes no sense.
@@ -93,13 +93,13 @@ func (s *Server) refuse(w http.ResponseWriter, err error) {
 }
 
 // reply sends a JSON document.
-func (s *Server) reply(w http.ResponseWriter, status int, document any) {
+func (s *Server) reply(w http.ResponseWriter, document any) {
 	body, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		// The documents are structs of this package, of types that marshal.
 		panic(err)
 	}
-	s.send(w, status, append(body, '\n'))
+	s.send(w, http.StatusOK, append(body, '\n'))
 }
 
 // send writes a reply of a control endpoint.

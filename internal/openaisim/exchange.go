@@ -55,7 +55,7 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request, at endpoint
 func newID(prefix string) string {
 	var raw [16]byte
 	for i := 0; i < len(raw); i += 8 {
-		n := rand.Uint64() //nolint:gosec // an identifier, not a secret
+		n := rand.Uint64()
 		for j := range 8 {
 			raw[i+j] = byte(n >> (8 * j))
 		}
@@ -178,9 +178,17 @@ func (x *exchange) writeRaw(status int, contentType string, body []byte) {
 	h["Content-Type"] = []string{contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.w.WriteHeader(status)
-	if _, err := x.w.Write(body); err != nil {
+	if _, err := x.w.Write(body); err != nil { //nolint:gosec // JSON, or a fixed page
 		x.server.logger.Debug("sending a reply", "error", err)
 	}
+}
+
+// drop ends a call whose client has left, or whose server is shutting down: no
+// answer and no refund. The connection is cut, for an empty reply would be a
+// lie.
+func (x *exchange) drop() {
+	x.counters.disconnected.Add(1)
+	x.abort()
 }
 
 // abort cuts the connection: a TCP reset where the connection is the

@@ -196,7 +196,7 @@ func (r *faultRule) fires(c *call, now time.Time) bool {
 		return false
 	}
 	if r.Probability > 0 && r.Probability < 1 {
-		rng := rand.New(rand.NewPCG(r.seed, r.tries.Add(1))) //nolint:gosec // repeatable on purpose
+		rng := rand.New(rand.NewPCG(r.seed, r.tries.Add(1)))
 		if rng.Float64() >= r.Probability {
 			return false
 		}

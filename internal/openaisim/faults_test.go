@@ -2,7 +2,6 @@ package openaisim
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"runtime"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/openai/openai-go/v3"
 )
 
 // eventually yields to the server's goroutines until the statistics are as
@@ -107,7 +105,9 @@ func TestGenerationFaults(t *testing.T) {
 		wantError     string
 	}{
 		{
-			"500", Fault{Kind: FaultServerError}, endpointChat, plainChat,
+			"500",
+			Fault{Kind: FaultServerError},
+			endpointChat, plainChat,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				want := errorBody("The server had an error while processing your request. Sorry about that! You can retry your request, or "+
@@ -119,7 +119,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 0, "500 server_error",
 		},
 		{
-			"failed", Fault{Kind: FaultFailed, Code: "rate_limit_exceeded"}, endpointResponses, plainResponse,
+			"failed",
+			Fault{Kind: FaultFailed, Code: "rate_limit_exceeded"},
+			endpointResponses, plainResponse,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				d := decode[responseDocument](t, got)
@@ -129,7 +131,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 0, "200 failed rate_limit_exceeded",
 		},
 		{
-			"malformed response", Fault{Kind: FaultMalformed}, endpointResponses, plainResponse,
+			"malformed response",
+			Fault{Kind: FaultMalformed},
+			endpointResponses, plainResponse,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				d := decode[responseDocument](t, got)
@@ -139,7 +143,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 1, "",
 		},
 		{
-			"truncated response", Fault{Kind: FaultTruncated}, endpointResponses, plainResponse,
+			"truncated response",
+			Fault{Kind: FaultTruncated},
+			endpointResponses, plainResponse,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				d := decode[responseDocument](t, got)
@@ -149,7 +155,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 1, "",
 		},
 		{
-			"truncated chat", Fault{Kind: FaultTruncated}, endpointChat, plainChat,
+			"truncated chat",
+			Fault{Kind: FaultTruncated},
+			endpointChat, plainChat,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				if d := decode[chatDocument](t, got); *d.Choices[0].FinishReason != "length" || json.Valid([]byte(*d.Choices[0].Message.Content)) {
@@ -158,7 +166,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 1, "",
 		},
 		{
-			"refused response", Fault{Kind: FaultRefusal}, endpointResponses, plainResponse,
+			"refused response",
+			Fault{Kind: FaultRefusal},
+			endpointResponses, plainResponse,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				d := decode[responseDocument](t, got)
@@ -168,7 +178,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 1, "",
 		},
 		{
-			"refused chat", Fault{Kind: FaultRefusal}, endpointChat, plainChat,
+			"refused chat",
+			Fault{Kind: FaultRefusal},
+			endpointChat, plainChat,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				if m := decode[chatDocument](t, got).Choices[0].Message; m.Content != nil || *m.Refusal != refusalText {
@@ -177,7 +189,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 1, "",
 		},
 		{
-			"filtered response", Fault{Kind: FaultContentFilter}, endpointResponses, plainResponse,
+			"filtered response",
+			Fault{Kind: FaultContentFilter},
+			endpointResponses, plainResponse,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				if d := decode[responseDocument](t, got); d.Status != "incomplete" || d.IncompleteDetails.Reason != "content_filter" {
@@ -186,7 +200,9 @@ func TestGenerationFaults(t *testing.T) {
 			}, 1, "",
 		},
 		{
-			"filtered chat", Fault{Kind: FaultContentFilter}, endpointChat, plainChat,
+			"filtered chat",
+			Fault{Kind: FaultContentFilter},
+			endpointChat, plainChat,
 			func(t *testing.T, got reply) {
 				t.Helper()
 				if d := decode[chatDocument](t, got); *d.Choices[0].FinishReason != "content_filter" || *d.Choices[0].Message.Content != "" {
@@ -237,29 +253,6 @@ func TestOutputLimit(t *testing.T) {
 	}
 	if got := f.Stats().OutputTokens; got < 20 || got > 32 {
 		t.Errorf("%d output tokens in two calls of at most 16", got)
-	}
-}
-
-func TestConnectionFaults(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Faults = []Fault{{Kind: FaultReset, Count: 1}} })
-	_, err := f.client(testKey).Chat.Completions.New(t.Context(), answerParams(t))
-	if _, typed := errors.AsType[*openai.Error](err); err == nil || typed {
-		t.Errorf("reset: %v, want an error of the connection", err)
-	}
-	f.configure(func(c *Config) { c.Faults = []Fault{{Kind: FaultStreamCut, Count: 1}} })
-	params := answerParams(t)
-	params.StreamOptions.IncludeUsage = openai.Bool(true)
-	stream := f.client(testKey).Chat.Completions.NewStreaming(t.Context(), params)
-	var collected openai.ChatCompletionAccumulator
-	for stream.Next() {
-		collected.AddChunk(stream.Current())
-	}
-	if stream.Err() == nil || collected.Usage.CompletionTokens != 0 || collected.Choices[0].Message.Content == "" {
-		t.Errorf("cut stream: error %v, usage %d, text %q", stream.Err(), collected.Usage.CompletionTokens, collected.Choices[0].Message.Content)
-	}
-	got := f.Stats()
-	if diff := cmp.Diff(map[string]int64{"connection_reset": 1, "stream_cut": 1}, got.Errors); diff != "" || got.Admitted != 2 || got.Completed != 0 {
-		t.Errorf("admitted %d, completed %d, errors (-want +got):\n%s", got.Admitted, got.Completed, diff)
 	}
 }
 

@@ -9,8 +9,16 @@ import (
 	"strconv"
 )
 
-// maxGenerationDepth ends recursive schemas.
-const maxGenerationDepth = 12
+const (
+	// maxGenerationDepth and maxGenerationBytes are where a value stops
+	// growing: arrays get as short as the schema allows, null is taken.
+	maxGenerationDepth = 12
+	maxGenerationBytes = 16 << 10
+	// hardDepth and hardBytes end a schema that cannot be satisfied by a finite
+	// value: what is left becomes null.
+	hardDepth = 64
+	hardBytes = 256 << 10
+)
 
 // generator writes one value that satisfies a schema. The same seed and
 // request give the same value.
@@ -28,7 +36,7 @@ type generator struct {
 // format, prose otherwise.
 func generateAnswer(c *call, config *Config, choice uint64) string {
 	g := &generator{
-		rng:    rand.New(rand.NewPCG(config.Seed, c.hash+choice)), //nolint:gosec // repeatable on purpose
+		rng:    rand.New(rand.NewPCG(config.Seed, c.hash+choice)),
 		hints:  c.hints(config.Classes),
 		empty:  config.EmptyArrays,
 		korean: c.korean(),
@@ -51,6 +59,8 @@ func generateAnswer(c *call, config *Config, choice uint64) string {
 func (g *generator) value(s *schema, name string, depth int) {
 	s = g.resolve(s)
 	switch {
+	case depth > hardDepth || g.out.Len() > hardBytes:
+		g.out.WriteString("null")
 	case s.constant != nil:
 		g.writeRaw(s.constant)
 	case s.enum != nil:
@@ -60,6 +70,11 @@ func (g *generator) value(s *schema, name string, depth int) {
 	default:
 		g.typed(s, g.chooseType(s, depth), name, depth)
 	}
+}
+
+// grown reports whether the value should end soon.
+func (g *generator) grown(depth int) bool {
+	return depth > maxGenerationDepth || g.out.Len() > maxGenerationBytes
 }
 
 // typed writes a value of one type.
@@ -106,7 +121,7 @@ func (g *generator) chooseType(s *schema, depth int) string {
 		return "object"
 	case len(s.types) == 0:
 		return "string"
-	case depth > maxGenerationDepth && s.has("null"):
+	case g.grown(depth) && s.has("null"):
 		return "null"
 	}
 	for _, t := range s.types {
@@ -169,7 +184,7 @@ func (g *generator) length(s *schema, name string, depth int) int {
 		low, high = min(low, s.maxItems), min(high, s.maxItems)
 	}
 	n := low + g.rng.IntN(high-low+1)
-	if depth > maxGenerationDepth || (s.minItems == 0 && emptyRoll < g.empty[name]) {
+	if g.grown(depth) || (s.minItems == 0 && emptyRoll < g.empty[name]) {
 		return s.minItems
 	}
 	return n
@@ -224,7 +239,7 @@ func (g *generator) branch(alternatives []*schema, depth int) *schema {
 	for _, s := range alternatives {
 		isNull := slices.Equal(s.types, []string{"null"})
 		switch {
-		case isNull && (depth > maxGenerationDepth || (len(g.hints) > 0 && g.onlyEnums(alternatives))):
+		case isNull && (g.grown(depth) || (len(g.hints) > 0 && g.onlyEnums(alternatives))):
 			return s
 		case !isNull:
 			candidates = append(candidates, s)
@@ -294,6 +309,9 @@ func (g *generator) number(s *schema, integer bool) {
 			low = 0
 		}
 	}
+	// Beyond this, doubles are no longer exact and their text no longer short.
+	const most = 1e15
+	low, high = min(most, max(-most, low)), min(most, max(-most, high))
 	first, last := math.Ceil(low/step-1e-9), math.Floor(high/step+1e-9)
 	n := first
 	if last > first {

@@ -23,10 +23,10 @@ type model struct {
 // everything with the undated one.
 var snapshotSuffix = regexp.MustCompile(`-\d{4}-\d{2}-\d{2}$`)
 
-// catalogue is the built-in list of models. [Config.Models] adds to it.
-var catalogue = buildCatalogue()
+// catalog is the built-in list of models. [Config.Models] adds to it.
+var catalog = buildCatalog()
 
-func buildCatalogue() map[string]*model {
+func buildCatalog() map[string]*model {
 	low := func(long float64) patchLimit { return patchLimit{long: long} }
 	uniform := func(percent int64) imagePricing {
 		every := patchLimit{long: 2048, patches: 6144}

@@ -25,7 +25,7 @@ func TestImageTokens(t *testing.T) {
 		{4000, 3000, [9]int64{85, 765, 25501, 630, 2942, 3687, 231, 231, 14100}},
 	} {
 		for i, c := range columns {
-			if got := catalogue[c.model].image(row.w, row.h, c.detail); got != row.want[i] {
+			if got := catalog[c.model].image(row.w, row.h, c.detail); got != row.want[i] {
 				t.Errorf("%dx%d %s %s: %d tokens, want %d", row.w, row.h, c.model, c.detail, got, row.want[i])
 			}
 		}
@@ -34,7 +34,7 @@ func TestImageTokens(t *testing.T) {
 
 // TestImageTokensBounded checks that no size gives nonsense.
 func TestImageTokensBounded(t *testing.T) {
-	for name, m := range catalogue {
+	for name, m := range catalog {
 		for _, detail := range []string{detailLow, detailHigh, detailAuto, detailOriginal} {
 			for _, size := range [][2]int64{{1, 1}, {1, maxSide}, {maxSide, 1}, {maxSide, maxSide}, {33, 31}} {
 				if got := m.image(size[0], size[1], detail); got < 1 {

@@ -30,7 +30,7 @@ var englishSentences = []string{
 	"If food residue does not wash off, use a general waste bag.",
 	"Collection days differ by district, so check them first.",
 	"Wrap sharp edges in newspaper so that nobody gets hurt.",
-	"Ask the community centre when there is no dedicated bin.",
+	"Ask the community center when there is no dedicated bin.",
 	"Tie everything together so that nothing blows away.",
 }
 

@@ -78,9 +78,19 @@ type schemaDocument struct {
 	MultipleOf       float64                    `json:"multipleOf"`
 }
 
+const (
+	// maxParseDepth bounds the nesting of a schema, in steps of a path.
+	maxParseDepth = 128
+	// maxMinimum bounds how much output a schema may demand.
+	maxMinimum = 10_000
+)
+
 // parseSchema reads a schema. Its errors name the place by the path of
 // properties that leads to it.
 func parseSchema(raw json.RawMessage, path schemaPath) (*schema, error) {
+	if len(path) > maxParseDepth {
+		return nil, fmt.Errorf("the schema is nested deeper than %d levels", maxParseDepth/2)
+	}
 	var d schemaDocument
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return nil, fmt.Errorf("In context=%s, the schema is not valid: %w", path, err) //nolint:staticcheck // the provider's wording
@@ -95,8 +105,14 @@ func parseSchema(raw json.RawMessage, path schemaPath) (*schema, error) {
 		name string
 		raw  json.RawMessage
 	}{
-		{"allOf", d.AllOf}, {"not", d.Not}, {"if", d.If}, {"then", d.Then}, {"else", d.Else},
-		{"dependentRequired", d.DependentReq}, {"dependentSchemas", d.DependentSchemas}, {"patternProperties", d.PatternProps},
+		{"allOf", d.AllOf},
+		{"not", d.Not},
+		{"if", d.If},
+		{"then", d.Then},
+		{"else", d.Else},
+		{"dependentRequired", d.DependentReq},
+		{"dependentSchemas", d.DependentSchemas},
+		{"patternProperties", d.PatternProps},
 	} {
 		if k.raw != nil {
 			s.unsupported = k.name
@@ -104,6 +120,9 @@ func parseSchema(raw json.RawMessage, path schemaPath) (*schema, error) {
 	}
 	if d.OneOf != nil {
 		s.unsupported = "oneOf"
+	}
+	if s.minItems > maxMinimum || s.minLength > maxMinimum {
+		return nil, fmt.Errorf("In context=%s, 'minItems' and 'minLength' may be at most %d", path, maxMinimum) //nolint:staticcheck // the provider's wording
 	}
 	var err error
 	if s.types, err = parseTypes(d.Type, path); err != nil {

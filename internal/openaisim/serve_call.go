@@ -39,7 +39,7 @@ func (s *Server) serveCall(x *exchange, key, organization string) {
 func (x *exchange) fire(rules []*faultRule) *faultRule {
 	rule := firstFault(rules, x.call, x.server.clock.Now())
 	if rule != nil {
-		x.counters.faults.add(string(rule.Kind), 1)
+		x.counters.faults.add(string(rule.Kind))
 	}
 	return rule
 }
@@ -123,11 +123,11 @@ func (x *exchange) generate(a *account, outcome *faultRule) {
 	latency := x.latency()
 	if kind == FaultHang {
 		<-ctx.Done()
-		x.counters.disconnected.Add(1)
+		x.drop()
 		return
 	}
 	if x.has(FaultSlowFirstByte) && !pause(ctx, clk, time.Duration(x.manner.DelayMillis)*time.Millisecond) {
-		x.counters.disconnected.Add(1)
+		x.drop()
 		return
 	}
 	if x.call.stream && kind != FaultServerError && kind != FaultReset {
@@ -135,8 +135,7 @@ func (x *exchange) generate(a *account, outcome *faultRule) {
 		return
 	}
 	if !pause(ctx, clk, latency) {
-		// The client has left: no answer, no refund.
-		x.counters.disconnected.Add(1)
+		x.drop()
 		return
 	}
 	switch kind {
@@ -170,7 +169,7 @@ func (x *exchange) deliver(a *answer) {
 // latency draws how long this call takes.
 func (x *exchange) latency() time.Duration {
 	config := &x.settings.config
-	rng := rand.New(rand.NewPCG(config.Seed, x.server.sequence.Add(1))) //nolint:gosec // repeatable on purpose
+	rng := rand.New(rand.NewPCG(config.Seed, x.server.sequence.Add(1)))
 	if x.call.stage() == StageVision {
 		return config.VisionLatency.draw(rng, config.Speed)
 	}

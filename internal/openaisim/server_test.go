@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -153,7 +154,7 @@ func TestRateLimitMessages(t *testing.T) {
 			wantHeaders := map[string]string{
 				"Retry-After": tc.wantSeconds, "Retry-After-Ms": tc.wantMillis,
 				"X-Ratelimit-Limit-Requests": "500", "X-Ratelimit-Remaining-Requests": "499", "X-Ratelimit-Reset-Requests": "120ms",
-				"X-Ratelimit-Limit-Tokens": fmt.Sprint(tc.limit), "X-Ratelimit-Remaining-Tokens": tc.wantRemaining,
+				"X-Ratelimit-Limit-Tokens": strconv.FormatInt(tc.limit, 10), "X-Ratelimit-Remaining-Tokens": tc.wantRemaining,
 				"X-Ratelimit-Reset-Tokens": tc.wantResetToFullDelay,
 			}
 			if diff := cmp.Diff(wantHeaders, limitHeaders(got.header)); diff != "" {

@@ -27,12 +27,12 @@ func newSettings(c Config, generation int64, now time.Time) *settings {
 	s := &settings{
 		generation: generation,
 		config:     c,
-		models:     maps.Clone(catalogue),
+		models:     maps.Clone(catalog),
 		groupOf:    map[string]string{},
 		keys:       make(map[string]Key, len(c.Keys)),
 	}
 	for _, m := range c.Models {
-		added := *catalogue[m.Like]
+		added := *catalog[m.Like]
 		added.name = m.Name
 		s.models[m.Name] = &added
 	}
@@ -48,7 +48,7 @@ func newSettings(c Config, generation int64, now time.Time) *settings {
 		s.keys[k.Key] = k
 	}
 	for i, f := range c.Faults {
-		rule := newFaultRule(f, c.Seed+uint64(i), now) //nolint:gosec // an index is not negative
+		rule := newFaultRule(f, c.Seed+uint64(i), now)
 		switch {
 		case slices.Contains(admissionFaults, f.Kind):
 			s.atAdmission = append(s.atAdmission, rule)

@@ -77,14 +77,14 @@ type counters struct {
 func newCounters() *counters { return &counters{payments: newPayments()} }
 
 // request counts a request as it arrives.
-func (c *counters) request(at endpoint) { c.endpoints.add(string(at), 1) }
+func (c *counters) request(at endpoint) { c.endpoints.add(string(at)) }
 
 // admit counts a call that was charged.
 func (c *counters) admit(call *call, charge int64, clientID string) {
 	c.admitted.Add(1)
 	c.charged.Add(charge)
-	c.stages.add(string(call.stage()), 1)
-	c.models.add(call.modelName, 1)
+	c.stages.add(string(call.stage()))
+	c.models.add(call.modelName)
 	c.payments.record(clientID, paid)
 }
 
@@ -100,10 +100,10 @@ func (c *counters) complete(a *answer, clientID string) {
 // failed counts an error reply.
 func (c *counters) failed(e *apiError) {
 	if e.status == 429 {
-		c.rateLimited.add(e.statName(), 1)
+		c.rateLimited.add(e.statName())
 		return
 	}
-	c.errors.add(e.statName(), 1)
+	c.errors.add(e.statName())
 }
 
 // stats reads the counters.
@@ -127,12 +127,12 @@ type tally struct {
 	counts sync.Map // string → *atomic.Int64
 }
 
-func (t *tally) add(name string, n int64) {
+func (t *tally) add(name string) {
 	v, ok := t.counts.Load(name)
 	if !ok {
 		v, _ = t.counts.LoadOrStore(name, new(atomic.Int64))
 	}
-	v.(*atomic.Int64).Add(n) //nolint:forcetypeassert // the map holds nothing else
+	v.(*atomic.Int64).Add(1) //nolint:forcetypeassert // the map holds nothing else
 }
 
 func (t *tally) read() map[string]int64 {

@@ -34,7 +34,7 @@ func (x *exchange) streamChat(a *answer, latency time.Duration, fault FaultKind)
 		cut = len(deltas) * 2 / 3
 	}
 	if !pause(ctx, clk, latency/firstByteShare) {
-		x.counters.disconnected.Add(1)
+		x.drop()
 		return
 	}
 	s.open()
@@ -46,7 +46,7 @@ func (x *exchange) streamChat(a *answer, latency time.Duration, fault FaultKind)
 			return
 		}
 		if !pause(ctx, clk, step) || !s.send([]chatChoice{d}) {
-			x.counters.disconnected.Add(1)
+			x.drop()
 			return
 		}
 	}
