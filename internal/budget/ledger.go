@@ -307,7 +307,7 @@ func (l *Ledger) Cancel(id string, now time.Time) bool {
 	l.holds.cancelled(id)
 	cost := sums{c.tokens, 1}
 	l.past.remove(c.at, cost)
-	l.usage.add(c.at, sums{-c.tokens, -1}, -1)
+	l.usage.add(c.at, cost, -1)
 	if l.pipe.settle(c.seq) {
 		return true
 	}

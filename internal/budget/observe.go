@@ -171,7 +171,9 @@ func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent instant) {
 	had := [meters]int64{}
 	for i := range l.meters {
 		m := &l.meters[i]
-		had[i] = m.mirror.level
+		if had[i] = m.mirror.level; !m.active {
+			had[i] = math.MaxInt64
+		}
 		limit, spoken := l.shown(i, o), l.headers.at[i]
 		if limit <= 0 || spoken != 0 && (sent < spoken || limit > m.limit && sent < spoken+networkSlack) {
 			continue

@@ -87,6 +87,8 @@ type world struct {
 	admitted []admission
 	rejected []time.Time
 	taken    []admission // by others
+	// objects are the calls as the API server would show them, where they are kept.
+	objects map[string]*Reservation
 }
 
 type admission struct {
@@ -213,6 +215,9 @@ func (w *world) dispatch(id string, tokens int64) {
 		return
 	}
 	sent := w.now.Add(delay * 9 / 10)
+	if w.objects != nil {
+		w.objects[id] = &Reservation{ID: id, Tokens: tokens, At: w.now}
+	}
 	lost := w.loss != nil && w.loss()
 	if lost {
 		w.after(delay/2, func() { w.ledger.Lost(id, w.now) })
@@ -242,7 +247,12 @@ func (w *world) dispatch(id string, tokens int64) {
 			r.Usage = v1alpha1.TokenUsage{Input: tokens / 2, Output: tokens / 4}
 		}
 		if !lost {
-			w.after(latency, func() { w.ledger.Settle(id, r, w.now) })
+			w.after(latency, func() {
+				w.ledger.Settle(id, r, w.now)
+				if o, ok := w.objects[id]; ok {
+					o.Done = true
+				}
+			})
 		}
 	})
 }

@@ -1,0 +1,42 @@
+package budget
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// TestPipeline compares with a plain map.
+func TestPipeline(t *testing.T) {
+	t.Parallel()
+	var p pipeline
+	rng := rand.New(rand.NewPCG(2, 3))
+	live := map[uint64]int64{}
+	for i := range 20_000 {
+		if rng.IntN(3) > 0 {
+			cost := rng.Int64N(100)
+			live[p.push(dispatch{at: instant(i), cost: sums{cost, 1}})] = cost
+		}
+		for seq := range live {
+			if rng.IntN(4) == 0 {
+				if !p.settle(seq) || p.settle(seq) {
+					t.Fatalf("%d did not land exactly once", seq)
+				}
+				delete(live, seq)
+			}
+			break
+		}
+		for d := p.oldest(); d != nil && d.landed; d = p.oldest() {
+			p.pop()
+		}
+		want := sums{0, int64(len(live))}
+		for _, cost := range live {
+			want[0] += cost
+		}
+		if p.pending != want {
+			t.Fatalf("step %d: pending %v, want %v", i, p.pending, want)
+		}
+	}
+	if p.settle(p.next) || p.get(p.next) != nil {
+		t.Error("a dispatch that was never made is known")
+	}
+}

@@ -1,0 +1,94 @@
+package budget
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	l := New(Limits{TokensPerMinute: 60_000, RequestsPerMinute: 600, TargetUtilizationPercent: 50}, epoch)
+	l.Reserve("a", 1000, epoch)
+	l.Reserve("b", 2000, epoch)
+	l.Reserve("c", 3000, epoch.Add(30*time.Second))
+	l.Settle("a", Result{Usage: v1alpha1.TokenUsage{Input: 500, CachedInput: 100, Output: 50}}, epoch.Add(30*time.Second))
+	l.Cancel("c", epoch.Add(31*time.Second))
+	l.Lost("b", epoch.Add(31*time.Second))
+	l.Reserve("d", 4000, epoch.Add(31*time.Second))
+	want := Stats{
+		TokensPerMinute: 60_000, RequestsPerMinute: 600, RatePercent: 50,
+		TokensLastMinute: 7000, RequestsLastMinute: 3, ReservedTokens: 4000, InFlight: 1,
+		Totals:        Totals{Calls: 1, Lost: 1, InputTokens: 500, CachedInputTokens: 100, OutputTokens: 50},
+		Tokens:        Level{Limit: 60_000, Window: time.Minute, Available: 56_000},
+		Requests:      Level{Limit: 600, Window: time.Minute, Available: 599},
+		DispatchDelay: DefaultDispatchDelay,
+	}
+	if diff := cmp.Diff(want, l.Stats(epoch.Add(31*time.Second)), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if s := l.Stats(epoch.Add(60 * time.Second)); s.TokensLastMinute != 4000 || s.RequestsLastMinute != 1 {
+		t.Errorf("%d tokens in %d calls in the last minute, want 4000 in 1", s.TokensLastMinute, s.RequestsLastMinute)
+	}
+}
+
+func TestThrottlesAreListed(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, plain(100_000))
+	for _, class := range []v1alpha1.FailureClass{v1alpha1.FailureSlowDown, v1alpha1.FailureRateLimited, v1alpha1.FailureQuotaExhausted} {
+		s.settle(s.reserve(false), class)
+		s.wait(time.Minute)
+	}
+	want := []v1alpha1.ThrottleCount{
+		{Kind: v1alpha1.FailureRateLimited, Count: 1}, {Kind: v1alpha1.FailureQuotaExhausted, Count: 1},
+		{Kind: v1alpha1.FailureSlowDown, Count: 1},
+	}
+	if diff := cmp.Diff(want, s.l.Stats(s.now).Throttles); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestBlockedSeconds: time counts while a call is refused, until it would have fitted, and for nobody else.
+func TestBlockedSeconds(t *testing.T) {
+	t.Parallel()
+	l := New(Limits{TokensPerMinute: 6000, RequestsPerMinute: 100}, epoch)
+	at := func(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
+	l.Reserve("a", 6000, at(0))
+	l.Settle("a", Result{}, at(0))
+	l.Reserve("b", 1000, at(0)) // Fits at 10 s.
+	l.Reserve("b", 1000, at(4))
+	if got := l.Stats(at(4)).BlockedSeconds[Tokens]; got != 4 {
+		t.Errorf("blocked for %v s so far, want 4", got)
+	}
+	// Nobody asks again: what would have fitted is not blocked.
+	if got := l.Stats(at(50)).BlockedSeconds[Tokens]; got != 10 {
+		t.Errorf("blocked for %v s, want 10", got)
+	}
+	l.Reserve("b", 1000, at(50))
+	l.Reserve("c", 7000, at(51)) // Too large is not blocked.
+	s := l.Stats(at(99))
+	want := [dimensions]float64{}
+	want[Tokens] = 10
+	if diff := cmp.Diff(want, s.BlockedSeconds); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDimensionLabels(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for d := range Dimension(dimensions) {
+		if label := d.String(); label == "unknown" || seen[label] {
+			t.Errorf("dimension %d is called %q", d, label)
+		} else {
+			seen[label] = true
+		}
+	}
+	if got := Dimension(dimensions).String(); got != "unknown" {
+		t.Errorf("no dimension is called %q", got)
+	}
+}
