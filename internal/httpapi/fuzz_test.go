@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
@@ -21,8 +22,9 @@ func FuzzSubmit(f *testing.F) {
 	}
 	f.Add(goodBody, "application/json; charset=utf-8", "김", "")
 	f.Add(goodBody, "text/plain", "", "a\r\nX-User-ID: root")
+	h := newHarness(f, nil)
 	f.Fuzz(func(t *testing.T, body, contentType, user, key string) {
-		h := newHarness(t, nil)
+		created := h.cluster.creates.Load()
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, scanapi.SubmitPath, strings.NewReader(body))
 		r.RemoteAddr = "10.0.0.1:1"
 		r.Header["Content-Type"] = []string{contentType}
@@ -36,13 +38,16 @@ func FuzzSubmit(f *testing.F) {
 				t.Errorf("accepted, but %d scans exist", h.cluster.count())
 			}
 			for _, scan := range h.cluster.stored {
+				if err := h.cluster.Delete(t.Context(), scan); err != nil {
+					t.Fatal(err)
+				}
 				if rule, detail := checkImageURL(scan.Spec.ImageURL); rule != "" || scan.Spec.UserID != user {
 					t.Errorf("created %+v: %s: %s", scan.Spec, rule, detail)
 				}
 			}
 		case w.Code >= 400 && w.Code < 500:
 			problemCode(t, w)
-			if h.cluster.creates.Load() != 0 {
+			if h.cluster.creates.Load() != created {
 				t.Errorf("status %d, but a scan was created", w.Code)
 			}
 		default:
@@ -59,11 +64,12 @@ func FuzzRead(f *testing.F) {
 	f.Add("/api/v1/stream", "job_id=%00&job_id=..%2f", "kim", "1e9")
 	f.Add("/api/v1/scan/result/../job", "%zz", "\x7f", "\r\nid: 1")
 	f.Add("//api//v1/scan/result/result", "", "kim", "")
+	h := newHarness(f, nil)
+	l := newLife(f, "job")
+	succeed(l)
+	h.cluster.put(l.scan)
 	f.Fuzz(func(t *testing.T, path, query, user, lastEventID string) {
-		h := newHarness(t, nil)
-		l := newLife(t, "job")
-		succeed(l)
-		h.cluster.put(l.scan)
+		h.clock.Step(time.Second) // reads of unknown scans are limited by second
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
 		r.URL.Path, r.URL.RawQuery = path, query
 		r.RemoteAddr = "10.0.0.1:1"

@@ -45,15 +45,17 @@ func TestStreamResumesAnywhere(t *testing.T) {
 			l := newLife(t, "job")
 			live(l)
 			n := len(Events(l.scan))
+			h := newHarness(t, nil)
+			server := httptest.NewServer(h)
+			defer server.Close()
 			for at := range l.states {
 				for seen := -1; seen < len(Events(l.states[at])); seen++ {
-					h := newHarness(t, nil)
 					h.cluster.put(l.states[at])
 					lastID := ""
 					if seen >= 0 {
 						lastID = strconv.Itoa(seen)
 					}
-					stream := h.stream(t, jobEvents, lastID)
+					stream := openStream(t, server.URL+jobEvents, lastID)
 					if seen+1 == n && isFinished(l.states[at]) {
 						if stream.response.StatusCode != http.StatusNoContent {
 							t.Errorf("state %d, all seen: status %d, want 204", at, stream.response.StatusCode)
