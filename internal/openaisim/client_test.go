@@ -9,10 +9,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/openai/openai-go/v3" //nolint:depguard // the simulation is tried with the real client
-	"github.com/openai/openai-go/v3/option" //nolint:depguard // the simulation is tried with the real client
+	"github.com/openai/openai-go/v3"           //nolint:depguard // the simulation is tried with the real client
+	"github.com/openai/openai-go/v3/option"    //nolint:depguard // the simulation is tried with the real client
 	"github.com/openai/openai-go/v3/responses" //nolint:depguard // the simulation is tried with the real client
-	"github.com/openai/openai-go/v3/shared" //nolint:depguard // the simulation is tried with the real client
+	"github.com/openai/openai-go/v3/shared"    //nolint:depguard // the simulation is tried with the real client
 )
 
 // client is the real client library, without retries of its own.

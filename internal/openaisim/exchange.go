@@ -178,7 +178,7 @@ func (x *exchange) writeRaw(status int, contentType string, body []byte) {
 	h["Content-Type"] = []string{contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.w.WriteHeader(status)
-	if _, err := x.w.Write(body); err != nil { //nolint:gosec // JSON, or a fixed page
+	if _, err := x.w.Write(body); err != nil {
 		x.server.logger.Debug("sending a reply", "error", err)
 	}
 }
