@@ -1,0 +1,136 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// simStats is the part of the simulated provider's counters that is used here.
+type simStats struct {
+	Admitted      int64            `json:"admitted"`
+	TokensCharged int64            `json:"tokensCharged"`
+	RateLimited   map[string]int64 `json:"rateLimited"`
+	Errors        map[string]int64 `json:"errors"`
+	MaxInFlight   int64            `json:"maxInFlight"`
+	Payments      struct {
+		Distinct         int64 `json:"distinct"`
+		PaidMoreThanOnce int64 `json:"paidMoreThanOnce"`
+	} `json:"payments"`
+	Accounts []struct {
+		TokenLimit    int64 `json:"tokenLimit"`
+		TokensCharged int64 `json:"tokensCharged"`
+	} `json:"accounts"`
+}
+
+// readSim returns nil where there is no simulated provider.
+func readSim(ctx context.Context, base string) *simStats {
+	if base == "" {
+		return nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/sim/stats", http.NoBody)
+	if err != nil {
+		return nil
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	s := &simStats{}
+	if json.NewDecoder(resp.Body).Decode(s) != nil {
+		return nil
+	}
+	return s
+}
+
+// report is what was measured.
+type report struct {
+	scans         []*scanRecord
+	unfinished    int
+	from, to      time.Time
+	before, after *simStats
+	last          *simStats
+}
+
+func (g *generator) report(from, to time.Time, before, after, last *simStats) *report {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return &report{
+		scans: slices.Collect(maps.Values(g.scans)), unfinished: g.next - g.done,
+		from: from, to: to, before: before, after: after, last: last,
+	}
+}
+
+func (r *report) print(w io.Writer) {
+	var succeeded, inWindow, vain, charged int64
+	reasons := map[string]int{}
+	byUser := map[string][]*scanRecord{}
+	for _, s := range r.scans {
+		if s.finished.IsZero() {
+			continue
+		}
+		byUser[s.user] = append(byUser[s.user], s)
+		charged += s.charged
+		if s.succeeded {
+			succeeded++
+			if !s.finished.Before(r.from) && s.finished.Before(r.to) {
+				inWindow++
+			}
+		} else {
+			vain += s.charged
+			reasons[s.reason]++
+		}
+	}
+	minutes := r.to.Sub(r.from).Minutes()
+	fmt.Fprintf(w, "scans        created %d, succeeded %d (%.2f %%), failed %v, unfinished %d\n",
+		len(r.scans), succeeded, 100*float64(succeeded)/float64(max(len(r.scans), 1)), reasons, r.unfinished)
+	fmt.Fprintf(w, "throughput   %.1f scans/min over %.0f s\n", float64(inWindow)/minutes, r.to.Sub(r.from).Seconds())
+	fmt.Fprintf(w, "tokens       %d charged, %d of them for scans that did not succeed\n", charged, vain)
+	if r.before != nil && r.after != nil {
+		var limit int64
+		for _, a := range r.after.Accounts {
+			limit += a.TokenLimit
+		}
+		used := r.after.TokensCharged - r.before.TokensCharged
+		perScan := float64(charged) / float64(max(succeeded, 1))
+		fmt.Fprintf(w, "utilisation  provider charged %d tokens/min of %d allowed: %.2f %%; %.0f tokens per scan, so at most %.1f scans/min: %.2f %%\n",
+			int64(float64(used)/minutes), limit, 100*float64(used)/minutes/float64(max(limit, 1)), perScan,
+			float64(limit)/perScan, 100*float64(inWindow)/minutes/(float64(limit)/perScan))
+		fmt.Fprintf(w, "provider     429s %v, errors %v, most calls in flight %d, calls paid for more than once %d of %d\n",
+			r.last.RateLimited, r.last.Errors, r.last.MaxInFlight, r.last.Payments.PaidMoreThanOnce, r.last.Payments.Distinct)
+	}
+	for _, user := range slices.Sorted(maps.Keys(byUser)) {
+		scans := byUser[user]
+		var tokens int64
+		for _, s := range scans {
+			if !s.finished.Before(r.from) && s.finished.Before(r.to) {
+				tokens += s.charged
+			}
+		}
+		fmt.Fprintf(w, "user %-8s %5d scans, %9d tokens while measured; wait %s; duration %s; overhead %s\n", user, len(scans), tokens,
+			quantiles(scans, func(s *scanRecord) time.Duration { return s.wait }),
+			quantiles(scans, func(s *scanRecord) time.Duration { return s.duration }),
+			quantiles(scans, func(s *scanRecord) time.Duration { return s.duration - s.service - s.wait }))
+	}
+}
+
+// quantiles prints P50, P95 and P99.
+func quantiles(scans []*scanRecord, of func(*scanRecord) time.Duration) string {
+	if len(scans) == 0 {
+		return "-"
+	}
+	d := make([]time.Duration, len(scans))
+	for i, s := range scans {
+		d[i] = of(s)
+	}
+	slices.SortFunc(d, cmp.Compare[time.Duration])
+	at := func(q float64) time.Duration { return d[int(q*float64(len(d)-1))].Round(time.Millisecond) }
+	return fmt.Sprintf("P50 %s P95 %s P99 %s", at(0.50), at(0.95), at(0.99))
+}
