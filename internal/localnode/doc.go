@@ -1,7 +1,8 @@
 // Package localnode plays a one-node cluster for Deployments on the machine it
 // runs on: the Deployment controller's part (pods, rolling updates, scale-down
-// order, status) and the kubelet's (volumes, credentials, processes, probes,
-// restarts, graceful ends).
+// order, status), the kubelet's (volumes, credentials, processes, probes,
+// restarts, graceful ends), and the garbage collector's (Deployments and Leases
+// whose owners are gone).
 //
 // The containers are plain child processes of the node, taken from one
 // directory that stands for every image's root. What differs from a cluster,

@@ -57,6 +57,7 @@ type Node struct {
 	opts      Options
 	config    *rest.Config
 	client    kubernetes.Interface
+	collector *collector
 	clock     clock.WithTicker
 	log       logr.Logger
 	objects   *objectSources
@@ -111,6 +112,10 @@ func New(config *rest.Config, opts Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local node: %w", err)
 	}
+	collector, err := newCollector(config, client, opts.Namespace, opts.Log)
+	if err != nil {
+		return nil, err
+	}
 	// What clients of the pods need to know about the server.
 	server := rest.CopyConfig(config)
 	if err := rest.LoadTLSFiles(server); err != nil {
@@ -118,7 +123,7 @@ func New(config *rest.Config, opts Options) (*Node, error) {
 	}
 	hurry, cancel := context.WithCancel(context.Background())
 	return &Node{
-		opts: opts, config: server, client: client, clock: opts.Clock, log: opts.Log,
+		opts: opts, config: server, client: client, collector: collector, clock: opts.Clock, log: opts.Log,
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.DefaultTypedControllerRateLimiter[types.NamespacedName]()),
 		runners: map[types.UID]*podRunner{},
@@ -159,6 +164,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 	var controller sync.WaitGroup
 	controller.Go(func() { n.runController(ctx) })
+	controller.Go(func() { n.collector.run(ctx) })
 	<-ctx.Done()
 	n.queue.ShutDown()
 	controller.Wait()

@@ -16,6 +16,7 @@ import (
 	"github.com/go-logr/logr/testr"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -189,14 +190,19 @@ func (f *fixture) awaitPod(what string, want func(p *corev1.Pod) bool) *corev1.P
 // awaitGone waits until the pod's object does not exist any more.
 func (f *fixture) awaitGone(name string) {
 	f.Helper()
+	awaitGone(f, f.client.CoreV1().RESTClient(), "pods", &corev1.Pod{}, name)
+}
+
+func awaitGone(f *fixture, client rest.Interface, resource string, kind runtime.Object, name string) {
+	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
-	lw := cache.NewListWatchFromClient(f.client.CoreV1().RESTClient(), "pods", f.namespace, fields.OneTermEqualSelector("metadata.name", name))
-	_, err := toolswatch.UntilWithSync(ctx, lw, &corev1.Pod{},
+	lw := cache.NewListWatchFromClient(client, resource, f.namespace, fields.OneTermEqualSelector("metadata.name", name))
+	_, err := toolswatch.UntilWithSync(ctx, lw, kind,
 		func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil },
 		func(event watch.Event) (bool, error) { return event.Type == watch.Deleted, nil })
 	if err != nil {
-		f.Fatalf("waiting for pod %s to go: %v", name, err)
+		f.Fatalf("waiting for %s %s to go: %v", resource, name, err)
 	}
 }
 
@@ -519,6 +525,44 @@ func TestDeletedDeploymentTakesItsPodsAlong(t *testing.T) {
 	}
 	for _, pod := range pods {
 		f.awaitGone(pod.Name)
+	}
+}
+
+func TestObjectsGoWithTheirOwners(t *testing.T) {
+	f := newFixture(t)
+	owner, err := f.client.CoreV1().ConfigMaps(f.namespace).Create(t.Context(),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "owner"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}
+	f.deployment("serve", 1, func(d *appsv1.Deployment) { d.OwnerReferences = []metav1.OwnerReference{owned} })
+	leases := f.client.CoordinationV1().Leases(f.namespace)
+	lease := func(name string, refs ...metav1.OwnerReference) {
+		if _, err := leases.Create(t.Context(), &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Name: name, OwnerReferences: refs},
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	namesake := owned
+	namesake.UID = "another"
+	lease("of-nobody")
+	lease("of-the-owner", owned)
+	lease("of-a-former-owner", namesake)
+	f.awaitDeployment("an available pod", complete(1))
+	pod := f.pods()[0]
+	lease("of-the-pod", metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID})
+
+	if err := f.client.CoreV1().ConfigMaps(f.namespace).Delete(t.Context(), "owner", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitGone(pod.Name)
+	for _, name := range []string{"of-the-owner", "of-a-former-owner", "of-the-pod"} {
+		awaitGone(f, f.client.CoordinationV1().RESTClient(), "leases", &coordinationv1.Lease{}, name)
+	}
+	if _, err := leases.Get(t.Context(), "of-nobody", metav1.GetOptions{}); err != nil {
+		t.Errorf("a Lease without an owner: %v, want it to stay", err)
 	}
 }
 
