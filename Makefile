@@ -107,7 +107,7 @@ lint: $(GOLANGCI_LINT) lint-api ## Run golangci-lint and the API conventions.
 
 .PHONY: lint-api
 lint-api: ## Check the API types against the conventions of Kubernetes.
-	go run ./hack/apilint ./api/v1alpha1
+	@go run ./hack/apilint ./api/v1alpha1
 
 .PHONY: verify
 verify: $(CONTROLLER_GEN) ## Fail if generated files or go.mod files are out of date.

@@ -112,6 +112,7 @@ func (s *Stack) startAPI(ctx context.Context) error {
 		"--kubeconfig=" + s.componentKubeconfig("api"),
 		"--namespace=" + s.opts.Namespace,
 		"--bind-address=" + address,
+		"--drain-delay=0s", // nobody routes to it who would have to notice first
 	}
 	if s.opts.AllowedOrigins != "" {
 		args = append(args, "--allowed-origins="+s.opts.AllowedOrigins)
