@@ -34,7 +34,8 @@ func NewBackend(config *rest.Config, scheme *runtime.Scheme, namespace string) (
 	}
 	// The kinds are known: discovery would make the API server a condition of starting.
 	mapper := meta.NewDefaultRESTMapper([]apischema.GroupVersion{v1alpha1.GroupVersion})
-	for _, kind := range []string{"ScanRequest", "TokenBudget"} {
+	// The list kind is asked for when a list is read from the watch.
+	for _, kind := range []string{"ScanRequest", "TokenBudget", "TokenBudgetList"} {
 		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
 	}
 	options := CacheOptions(namespace)
