@@ -65,16 +65,18 @@ func serve(ctx context.Context, listener net.Listener, o *options, logger *slog.
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
+	sim := openaisim.New(openaisim.Options{Config: o.config, Logger: logger})
 	server := &http.Server{
-		Handler:           openaisim.New(openaisim.Options{Config: o.config, Logger: logger}).Handler(),
+		Handler:           sim.Handler(),
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ReadHeaderTimeout: readHeaderTimeout,
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
-	logger.Info("serving", "address", listener.Addr().String(), "tls", o.tlsCert != "", "speed", o.config.Speed,
-		"tokensPerMinute", o.config.TokensPerMinute, "requestsPerMinute", o.config.RequestsPerMinute)
+	config := sim.Config()
+	logger.Info("serving", "address", listener.Addr().String(), "tls", o.tlsCert != "", "speed", config.Speed,
+		"tokensPerMinute", config.TokensPerMinute, "requestsPerMinute", config.RequestsPerMinute)
 
 	served := make(chan error, 1)
 	go func() {

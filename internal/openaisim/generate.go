@@ -224,16 +224,25 @@ func (g *generator) hinted(s *schema) (json.RawMessage, bool) {
 	return nil, false
 }
 
-// branch chooses an alternative: the one that names a hint (the most specific
-// hint wins), null only to end a recursion or when no other one does.
+// branch chooses an alternative: the one that names most of the hints, null
+// only to end a recursion or when none does.
 func (g *generator) branch(alternatives []*schema, depth int) *schema {
-	for i := range g.hints {
-		one := generator{root: g.root, hints: g.hints[i : i+1]}
-		for _, s := range alternatives {
+	var best *schema
+	most := 0
+	for _, s := range alternatives {
+		named := 0
+		for i := range g.hints {
+			one := generator{root: g.root, hints: g.hints[i : i+1]}
 			if one.mentions(s, 0) {
-				return s
+				named++
 			}
 		}
+		if named > most {
+			best, most = s, named
+		}
+	}
+	if best != nil {
+		return best
 	}
 	var candidates []*schema
 	for _, s := range alternatives {

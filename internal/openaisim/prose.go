@@ -51,8 +51,8 @@ func (g *generator) prose(low, high int) string {
 	return strings.Join(sentences, " ")
 }
 
-// text generates a string for a schema: by its pattern, by its format, or
-// prose of the right length.
+// text generates a string for a schema: by its pattern, by its format, the name
+// of what an image shows, or prose of the right length.
 func (g *generator) text(s *schema) string {
 	switch {
 	case s.pattern != nil:
@@ -64,6 +64,12 @@ func (g *generator) text(s *schema) string {
 			return v
 		}
 	}
+	if name := g.subject(); name != "" {
+		n := utf8.RuneCountInString(name)
+		if n >= s.minLength && (s.maxLength < 0 || n <= s.maxLength) {
+			return name
+		}
+	}
 	text := g.prose(1, 2)
 	for utf8.RuneCountInString(text) < s.minLength {
 		text += " " + g.sentence()
@@ -72,6 +78,14 @@ func (g *generator) text(s *schema) string {
 		text = string(runes[:s.maxLength])
 	}
 	return text
+}
+
+// subject is the most specific level of what the call's image shows.
+func (g *generator) subject() string {
+	if len(g.hints) < 2 {
+		return ""
+	}
+	return g.hints[1]
 }
 
 // formatted generates a string of one of the formats that strict mode knows.
