@@ -41,9 +41,10 @@ func NewRunner(pack *knowledge.Pack, completer Completer, clk clock.PassiveClock
 // scan is complete.
 //
 // The outcomes come in the order the stages ran; there is at least one. Run does not give up by itself: ctx
-// carries the assignment's deadline. When ctx ends, the running stage fails with the class that the caller chose
+// carries the assignment's deadline. When ctx ends, the running call fails with the class that the caller chose
 // by canceling with a *Failure as the cause (context.WithCancelCause); without one, a passed deadline is a
-// FailureTimeout and any other end a FailureDrained.
+// FailureTimeout and any other end a FailureDrained. An answer that came in time is kept, and the stages after
+// it that need no tokens are still run: they take no time, and another assignment would.
 func (r *Runner) Run(ctx context.Context, scan Scan, stages []v1alpha1.StageName) []Outcome {
 	var outcomes []Outcome
 	for stage := scan.Assignment.Stage; ; {
@@ -68,22 +69,18 @@ func (r *Runner) Run(ctx context.Context, scan Scan, stages []v1alpha1.StageName
 func (r *Runner) runStage(ctx context.Context, scan Scan, stage v1alpha1.StageName) Outcome {
 	started := r.clock.Now()
 	var outcome Outcome
-	if ctx.Err() != nil {
-		outcome = failed(contextFailure(ctx))
-	} else {
-		switch stage {
-		case v1alpha1.StageVision:
-			outcome = r.vision(ctx, scan)
-		case v1alpha1.StageRule:
-			outcome = lookUpRule(r.pack, scan)
-		case v1alpha1.StageAnswer:
-			outcome = r.answer(ctx, scan)
-		case v1alpha1.StageReward:
-			outcome = matchReward(r.pack, scan)
-		default:
-			outcome = failed(internalFailure("the assignment names the stage %q, which does not exist; "+
-				"manager and worker are probably of different versions: roll them out together", stage))
-		}
+	switch stage {
+	case v1alpha1.StageVision:
+		outcome = r.vision(ctx, scan)
+	case v1alpha1.StageRule:
+		outcome = lookUpRule(r.pack, scan)
+	case v1alpha1.StageAnswer:
+		outcome = r.answer(ctx, scan)
+	case v1alpha1.StageReward:
+		outcome = matchReward(r.pack, scan)
+	default:
+		outcome = failed(internalFailure("the assignment names the stage %q, which does not exist; "+
+			"manager and worker are probably of different versions: roll them out together", stage))
 	}
 	outcome.Stage = stage
 	outcome.StartedAt, outcome.FinishedAt = started, r.clock.Now()
@@ -114,6 +111,9 @@ func (r *Runner) call(ctx context.Context, scan Scan, stage v1alpha1.StageName) 
 	call, ok := StageCall(r.pack, scan)
 	if !ok {
 		return "", failed(internalFailure("the %s stage has nothing to send; its input is missing from the scan's status", stage))
+	}
+	if ctx.Err() != nil {
+		return "", failed(contextFailure(ctx)) // do not pay for what nobody waits for
 	}
 	reply, err := r.completer.Complete(ctx, call)
 	outcome := Outcome{State: v1alpha1.StageSucceeded, Usage: reply.Usage, RateLimit: reply.RateLimit}

@@ -15,7 +15,7 @@ const keyFile = "key"
 
 // DirKeys reads keys from a directory with one directory per budget: <dir>/<budget>/key, as the budgets' Secrets
 // are mounted. The file is read for each call, so that a rotated key is used by the next one without watching:
-// it costs some ten microseconds where a call takes seconds.
+// that costs some tens of microseconds where a call takes seconds.
 type DirKeys string
 
 // Key implements KeySource.
