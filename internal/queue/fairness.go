@@ -275,7 +275,8 @@ func (q *Queue) refund(a *account, tokens int64) {
 
 // Adjust charges the user for the difference between actual usage and the
 // estimate; a negative one is given back. Like Refund it acts in the domain that
-// charged the user last; AdjustIn is exact for users of several domains.
+// charged the user last, and not at all on a user whose counter was forgotten;
+// AdjustIn is exact for all.
 func (q *Queue) Adjust(user string, delta int64) {
 	if a := q.lastCharged[user]; a != nil {
 		a.add(q.cost(user, clampTokens(delta)))
