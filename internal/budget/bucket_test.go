@@ -23,8 +23,10 @@ func TestPublishedWaits(t *testing.T) {
 		{250_000, 250_000, 149_514, 35_883 * time.Millisecond},
 	}
 	for _, test := range tests {
-		b := bucket{capacity: test.limit * micro, level: (test.limit - test.used) * micro,
-			rate: rateOf(test.limit, whole), window: uint64(time.Minute)}
+		b := bucket{
+			capacity: test.limit * micro, level: (test.limit - test.used) * micro,
+			rate: rateOf(test.limit, whole), window: uint64(time.Minute),
+		}
 		got, ok := b.timeFor(test.requested*micro - b.level)
 		if !ok || got.Truncate(time.Millisecond) != test.want {
 			t.Errorf("limit %d used %d requested %d: %v, want %v", test.limit, test.used, test.requested, got, test.want)

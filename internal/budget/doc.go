@@ -48,7 +48,7 @@
 // lost while that burst is pending: with D = 2 s the first minute grants C + r·58 s, 1.97 times the limit. Where
 // headers show that the calls landed sooner even that comes back.
 //
-// The target utilisation and the recovery from a "slow down" scale r, never C. So a call as large as C still
+// The target utilization and the recovery from a "slow down" scale r, never C. So a call as large as C still
 // fits, when nothing else is pending.
 //
 // # The provider's word

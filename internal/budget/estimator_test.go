@@ -12,7 +12,7 @@ import (
 func TestEstimatorCharge(t *testing.T) {
 	t.Parallel()
 	repeat := func(n int, charged ...int64) []int64 {
-		var list []int64
+		list := make([]int64, 0, n*len(charged))
 		for range n {
 			list = append(list, charged...)
 		}
@@ -58,8 +58,15 @@ func TestEstimatorExpect(t *testing.T) {
 	}
 	e.Observe("vision", "m", Sample{Formula: 1000, Input: 100, Output: 20, Seconds: 4})
 	e.Observe("vision", "m", Sample{Formula: 2000, Charged: 3000, Input: 300, Output: 40, Seconds: 6})
-	for _, bad := range []Sample{{}, {Formula: 5, Charged: -1}, {Formula: 5, Input: -1}, {Formula: 5, Output: -1},
-		{Formula: 5, Seconds: math.NaN()}, {Formula: 5, Seconds: math.Inf(1)}, {Formula: 5, Seconds: -1}} {
+	for _, bad := range []Sample{
+		{},
+		{Formula: 5, Charged: -1},
+		{Formula: 5, Input: -1},
+		{Formula: 5, Output: -1},
+		{Formula: 5, Seconds: math.NaN()},
+		{Formula: 5, Seconds: math.Inf(1)},
+		{Formula: 5, Seconds: -1},
+	} {
 		e.Observe("vision", "m", bad)
 	}
 	got, _ := e.Expect("vision", "m")

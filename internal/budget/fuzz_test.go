@@ -2,7 +2,7 @@ package budget
 
 import (
 	"encoding/binary"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -56,7 +56,7 @@ type fuzzLedger struct {
 }
 
 func (f *fuzzLedger) reserve(tokens int64) {
-	id := fmt.Sprint(len(f.ids))
+	id := strconv.Itoa(len(f.ids))
 	check := f.l.Check(tokens, f.now)
 	v := f.l.Reserve(id, tokens, f.now)
 	if v != check {
@@ -148,7 +148,7 @@ func FuzzLedger(f *testing.F) {
 				}
 				g.l.SetLimits(limits, g.now)
 			case 6:
-				g.l.SetKeyVersion(fmt.Sprint(p.byte()%3), g.now)
+				g.l.SetKeyVersion(strconv.Itoa(int(p.byte()%3)), g.now)
 			default:
 				g.now = g.now.Add(time.Duration(int8(p.byte())) * time.Second)
 			}

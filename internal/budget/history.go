@@ -63,8 +63,8 @@ func (h *history) remove(at instant, cost sums) {
 	for u := range h.total {
 		h.total[u] -= cost[u]
 	}
-	for i := len(h.entries) - 1; i >= 0; i-- {
-		e := h.entry(i)
+	for back := range h.entries {
+		e := h.entry(len(h.entries) - 1 - back)
 		if e.at+coalesceWithin <= at {
 			return
 		}

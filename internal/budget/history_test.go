@@ -15,7 +15,7 @@ func TestHistory(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(1, 3))
 	h := history{fromStart: true}
-	var all []made
+	all := make([]made, 0, 3*historyEntries)
 	var at instant
 	for range 3 * historyEntries {
 		at += instant(rng.Int64N(int64(10 * time.Millisecond)))

@@ -80,8 +80,8 @@ func (h *holds) probing(id string) {
 	}
 }
 
-// cancelled frees the place of a probe that was never sent: another may go at once.
-func (h *holds) cancelled(id string) {
+// canceled frees the place of a probe that was never sent: another may go at once.
+func (h *holds) canceled(id string) {
 	for _, one := range [...]*hold{&h.quota, &h.key} {
 		if one.probe == id {
 			one.probe = ""

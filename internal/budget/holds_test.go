@@ -69,14 +69,14 @@ func TestQuotaHold(t *testing.T) {
 	s.settle(early, "") // Admitted before the quota ran out: proves nothing.
 	s.wantHeld(HoldQuotaExhausted, 35*time.Second)
 
-	for _, interval := range []time.Duration{1, 2, 4, 5, 5} { // minutes: 30 s doubled, at most five
+	for _, minutes := range []int{1, 2, 4, 5, 5} { // 30 s doubled, at most five minutes
 		_, until, _ := s.l.Held(s.now)
 		s.now = until
 		probe := s.reserve(true)
 		s.wantHeld(HoldQuotaExhausted, 0)
 		s.wait(time.Second)
 		s.settle(probe, v1alpha1.FailureQuotaExhausted)
-		s.wantHeld(HoldQuotaExhausted, s.now.Sub(epoch)+interval*time.Minute)
+		s.wantHeld(HoldQuotaExhausted, s.now.Sub(epoch)+time.Duration(minutes)*time.Minute)
 	}
 	s.wait(5 * time.Minute)
 	probe := s.reserve(true)

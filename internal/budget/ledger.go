@@ -29,7 +29,7 @@ const (
 type call struct {
 	at     instant
 	tokens int64
-	seq    uint64 // its place in the pipeline
+	seq    int // its place in the pipeline
 	probe  bool
 	alone  bool // the bucket was full and nothing else was on its way
 }
@@ -37,7 +37,7 @@ type call struct {
 // alone is the latest call that found a full bucket, and when the next one was reserved: until then the headers
 // prove what the first was charged.
 type alone struct {
-	seq  uint64
+	seq  int
 	next instant
 }
 
@@ -188,7 +188,7 @@ func (l *Ledger) landUntil(to instant) {
 }
 
 // land charges a call to every meter: at this instant, at the latest, the provider has.
-func (l *Ledger) land(seq uint64, at instant) {
+func (l *Ledger) land(seq int, at instant) {
 	d := l.pipe.get(seq)
 	if d == nil || !l.pipe.settle(seq) {
 		return
@@ -304,7 +304,7 @@ func (l *Ledger) Cancel(id string, now time.Time) bool {
 	if !ok {
 		return false
 	}
-	l.holds.cancelled(id)
+	l.holds.canceled(id)
 	cost := sums{c.tokens, 1}
 	l.past.remove(c.at, cost)
 	l.usage.add(c.at, cost, -1)
@@ -346,7 +346,7 @@ func (l *Ledger) Lost(id string, now time.Time) bool {
 
 // Settle ends a call whose outcome is known: the buckets stay charged, counters and own quota get the real usage,
 // the headers correct the levels, a rejection blocks or holds what it speaks of. For an id without a reservation
-// (settled before, lost, cancelled) it does nothing and says so.
+// (settled before, lost, canceled) it does nothing and says so.
 func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	at := l.advance(now)
 	c, ok := l.calls[id]

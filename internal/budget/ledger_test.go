@@ -3,6 +3,7 @@ package budget
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -165,12 +166,15 @@ func TestTooLarge(t *testing.T) {
 		want   Verdict
 	}{
 		"the whole limit fits": {limits: plain(1000), tokens: 1000, want: Verdict{OK: true}},
-		"one token more never does": {limits: plain(1000), tokens: 1001,
-			want: Verdict{Dimension: TooLarge, Need: 1001, Limit: 1000}},
+		"one token more never does": {
+			limits: plain(1000), tokens: 1001,
+			want: Verdict{Dimension: TooLarge, Need: 1001, Limit: 1000},
+		},
 		"the target does not shrink the limit": {limits: following(1000, 10), tokens: 1000, want: Verdict{OK: true}},
 		"the own quota counts as well": {
 			limits: Limits{TokensPerMinute: 1000, Quota: &Quota{Tokens: 500, Period: v1alpha1.QuotaPerDay}}, tokens: 501,
-			want: Verdict{Dimension: TooLarge, Need: 501, Limit: 500, OwnQuota: true}},
+			want: Verdict{Dimension: TooLarge, Need: 501, Limit: 500, OwnQuota: true},
+		},
 		"less than nothing is nothing": {limits: plain(1000), tokens: -5, want: Verdict{OK: true}},
 	}
 	for name, test := range tests {
@@ -223,7 +227,7 @@ func TestRetryAt(t *testing.T) {
 		l, now := New(limits, epoch), epoch
 		for i := range 40 {
 			tokens := rng.Int64N(limits.TokensPerMinute) + 1
-			v := l.Reserve(fmt.Sprint(i), tokens, now)
+			v := l.Reserve(strconv.Itoa(i), tokens, now)
 			if v.OK {
 				now = now.Add(time.Duration(rng.Int64N(int64(3 * time.Second))))
 				continue
@@ -234,7 +238,7 @@ func TestRetryAt(t *testing.T) {
 				}
 			}
 			now = v.RetryAt
-			if again := l.Reserve(fmt.Sprint(i), tokens, now); !again.OK {
+			if again := l.Reserve(strconv.Itoa(i), tokens, now); !again.OK {
 				t.Fatalf("seed %d: %+v, but at that instant %+v", seed, v, again)
 			}
 		}
@@ -252,35 +256,42 @@ func TestEndings(t *testing.T) {
 	}{
 		"settled: stays charged": {
 			end:   func(l *Ledger, now time.Time) { l.Settle("a", Result{}, now) },
-			after: time.Second, wantAvailable: 400},
+			after: time.Second, wantAvailable: 400,
+		},
 		"settled late: has refilled since the dispatch delay": {
 			end:   func(l *Ledger, now time.Time) { l.Settle("a", Result{}, now) },
-			after: 14 * time.Second, wantAvailable: 600},
+			after: 14 * time.Second, wantAvailable: 600,
+		},
 		"failed: stays charged": {
 			end: func(l *Ledger, now time.Time) {
 				l.Settle("a", Result{Class: v1alpha1.FailureUnavailable}, now)
 			},
-			after: time.Second, wantAvailable: 400},
+			after: time.Second, wantAvailable: 400,
+		},
 		"lost: stays charged": {
 			end:   func(l *Ledger, now time.Time) { l.Lost("a", now) },
-			after: time.Second, wantAvailable: 400},
-		"cancelled: given back": {
+			after: time.Second, wantAvailable: 400,
+		},
+		"canceled: given back": {
 			end:   func(l *Ledger, now time.Time) { l.Cancel("a", now) },
-			after: time.Second, wantAvailable: 1000},
+			after: time.Second, wantAvailable: 1000,
+		},
 		"settled twice": {
 			end: func(l *Ledger, now time.Time) {
 				l.Settle("a", Result{}, now)
 				l.Settle("a", Result{Class: v1alpha1.FailureQuotaExhausted}, now)
 			},
-			after: time.Second, wantAvailable: 400},
-		"settled after lost, cancelled after both": {
+			after: time.Second, wantAvailable: 400,
+		},
+		"settled after lost, canceled after both": {
 			end: func(l *Ledger, now time.Time) {
 				l.Lost("a", now)
 				l.Settle("a", Result{Usage: v1alpha1.TokenUsage{Input: 7}}, now)
 				l.Cancel("a", now)
 				l.Lost("a", now)
 			},
-			after: time.Second, wantAvailable: 400},
+			after: time.Second, wantAvailable: 400,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

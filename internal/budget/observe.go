@@ -87,8 +87,9 @@ func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool,
 		}
 		w.remaining, w.certainKnown = remaining, known
 		w.certain, w.possible = certain[m.unit], possible[m.unit]
-		if own := c.cost()[m.unit]; !(rejected && m.unit == tokenUnit) && c.at > spoken && w.certain+own <= w.possible {
-			w.certain += own
+		charged := m.unit == requestUnit || !rejected
+		if own := c.cost()[m.unit]; charged && c.at > spoken && w.certain+own <= w.possible {
+			w.certain += own // The word was spoken after the call itself was charged.
 		}
 		m.hear(w, l.past.total[m.unit], l.pipe.pending[m.unit]*micro, now)
 	}

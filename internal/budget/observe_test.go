@@ -51,6 +51,47 @@ func TestStrangerOnTheKey(t *testing.T) {
 	}
 }
 
+// TestClocksAreOff: workers whose clocks are off, or who do not say when they sent a call, cost neither calls nor
+// throughput.
+func TestClocksAreOff(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		skew     time.Duration
+		blind    bool
+		stranger float64
+	}{
+		{blind: true},
+		{skew: 300 * time.Millisecond},
+		{skew: -300 * time.Millisecond},
+		{skew: 3 * time.Second},
+		{skew: -3 * time.Second},
+		{blind: true, stranger: 0.3},
+		{skew: 300 * time.Millisecond, stranger: 0.3},
+		{skew: -300 * time.Millisecond, stranger: 0.3},
+	} {
+		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 16, following(limit2M, 100), limit2M)
+			w.headers, w.skew, w.blind = true, test.skew, test.blind
+			if test.stranger > 0 {
+				w.foreign = stranger(w, limit2M, test.stranger)
+			}
+			w.run(10 * time.Minute)
+			most := 0.005 * float64(w.calls)
+			if test.stranger == 0 {
+				most = 0
+			}
+			if float64(len(w.rejected)) > most {
+				t.Errorf("%d of %d calls rejected, want at most %.0f", len(w.rejected), w.calls, most)
+			}
+			used := float64(w.sum(time.Minute, 10*time.Minute)+w.takenAfterFirstMinute()) / (limit2M * 9)
+			if used < 0.97 {
+				t.Errorf("%.3f of the limit used, want 0.97", used)
+			}
+		})
+	}
+}
+
 // TestStrangerComesAndGoes: a stranger that begins in the middle of a full load is noticed, and forgotten when it
 // is gone.
 func TestStrangerComesAndGoes(t *testing.T) {
@@ -171,28 +212,36 @@ func TestPublishedHeaders(t *testing.T) {
 	}{
 		"gpt-4, max_tokens 512, a limit per day": {
 			limits: following(10_000, 100), tokens: 600, said: said(10_000, 9481, 3114, 10_000, 9999, 8640),
-			wantCharged: 519, wantTokens: 10_000, wantMinute: 100_000, wantPerDay: 10_000},
+			wantCharged: 519, wantTokens: 10_000, wantMinute: 100_000, wantPerDay: 10_000,
+		},
 		"gpt-4.1, no max_tokens, seven tokens": {
 			limits: following(30_000, 100), tokens: 7, said: said(30_000, 29_993, 14, 500, 499, 120),
-			wantCharged: 7, wantTokens: 30_000, wantMinute: 500},
+			wantCharged: 7, wantTokens: 30_000, wantMinute: 500,
+		},
 		"the documentation's sample": {
 			limits: following(150_000, 100), tokens: 16, said: said(150_000, 149_984, 6, 60, 59, 1000),
-			wantCharged: 16, wantTokens: 150_000, wantMinute: 60},
+			wantCharged: 16, wantTokens: 150_000, wantMinute: 60,
+		},
 		"another limit than the spec's": {
 			limits: following(90_000, 100), tokens: 8, said: said(30_000, 29_992, 16, 500, 499, 120),
-			wantCharged: 8, wantTokens: 30_000, wantMinute: 500},
+			wantCharged: 8, wantTokens: 30_000, wantMinute: 500,
+		},
 		"nothing used: the window cannot be told, and the limit is not a known one": {
 			limits: following(30_000, 100), tokens: 8, said: said(30_000, 29_992, 16, 77, 77, 0),
-			wantCharged: 8, wantTokens: 30_000, wantMinute: 100_000},
+			wantCharged: 8, wantTokens: 30_000, wantMinute: 100_000,
+		},
 		"headers not followed": {
 			limits: plain(90_000), tokens: 8, said: said(30_000, 29_992, 16, 500, 499, 120),
-			wantTokens: 90_000, wantMinute: 100_000},
+			wantTokens: 90_000, wantMinute: 100_000,
+		},
 		"no headers": {
-			limits: following(90_000, 100), tokens: 8, said: nil, wantTokens: 90_000, wantMinute: 100_000},
+			limits: following(90_000, 100), tokens: 8, said: nil, wantTokens: 90_000, wantMinute: 100_000,
+		},
 		"numbers that cannot be": {
 			limits: following(90_000, 100), tokens: 8,
 			said:        said(math.MaxInt64, math.MinInt64, -1, -5, math.MaxInt64, math.MaxInt64),
-			wantCharged: maxLimit, wantTokens: maxLimit, wantMinute: 100_000},
+			wantCharged: maxLimit, wantTokens: maxLimit, wantMinute: 100_000,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -11,18 +11,18 @@ type dispatch struct {
 // count from zero. The memory grows with the calls of one dispatch delay and is reused.
 type pipeline struct {
 	ring []dispatch // length is a power of two
-	head uint64     // sequence number of the oldest element
-	next uint64     // sequence number of the next one
+	head int        // sequence number of the oldest element
+	next int        // sequence number of the next one
 	// pending is the sum of all elements that have not landed.
 	pending sums
 }
 
-func (p *pipeline) push(d dispatch) uint64 {
-	if int(p.next-p.head) == len(p.ring) {
+func (p *pipeline) push(d dispatch) int {
+	if p.next-p.head == len(p.ring) {
 		p.grow()
 	}
 	seq := p.next
-	p.ring[seq&uint64(len(p.ring)-1)] = d
+	p.ring[seq&(len(p.ring)-1)] = d
 	p.next++
 	for u := range d.cost {
 		p.pending[u] += d.cost[u]
@@ -34,20 +34,20 @@ func (p *pipeline) grow() {
 	old := p.ring
 	p.ring = make([]dispatch, max(64, 2*len(old)))
 	for seq := p.head; seq < p.next; seq++ {
-		p.ring[seq&uint64(len(p.ring)-1)] = old[seq&uint64(len(old)-1)]
+		p.ring[seq&(len(p.ring)-1)] = old[seq&(len(old)-1)]
 	}
 }
 
 // get returns an element that has not been popped, or nil.
-func (p *pipeline) get(seq uint64) *dispatch {
+func (p *pipeline) get(seq int) *dispatch {
 	if seq < p.head || seq >= p.next {
 		return nil
 	}
-	return &p.ring[seq&uint64(len(p.ring)-1)]
+	return &p.ring[seq&(len(p.ring)-1)]
 }
 
 // settle marks an element as landed. It returns false where it has landed before.
-func (p *pipeline) settle(seq uint64) bool {
+func (p *pipeline) settle(seq int) bool {
 	d := p.get(seq)
 	if d == nil || d.landed {
 		return false

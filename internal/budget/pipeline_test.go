@@ -10,7 +10,7 @@ func TestPipeline(t *testing.T) {
 	t.Parallel()
 	var p pipeline
 	rng := rand.New(rand.NewPCG(2, 3))
-	live := map[uint64]int64{}
+	live := map[int]int64{}
 	for i := range 20_000 {
 		if rng.IntN(3) > 0 {
 			cost := rng.Int64N(100)

@@ -71,7 +71,10 @@ type world struct {
 	// the time from admission to the answer.
 	delay, latency func() time.Duration
 	headers        bool
-	retryAfter     bool
+	// skew is how far the workers' clocks are off, blind that they do not say when they sent a call.
+	skew       time.Duration
+	blind      bool
+	retryAfter bool
 	// foreign draws the next call of another client and the time to the one after, or is nil.
 	foreign func() (tokens int64, next time.Duration)
 	// loss draws whether a call's worker dies, cancel whether it is never sent.
@@ -263,7 +266,9 @@ func (w *world) observation(sent time.Time) *v1alpha1.RateLimitObservation {
 		return r.limit, r.remaining(), used * r.window.Milliseconds() / r.limit
 	}
 	var o v1alpha1.RateLimitObservation
-	o.SentAt = metav1.NewMicroTime(sent)
+	if !w.blind {
+		o.SentAt = metav1.NewMicroTime(sent.Add(w.skew))
+	}
 	o.LimitTokens, o.RemainingTokens, o.ResetTokensMillis = level(w.server)
 	o.LimitRequests, o.RemainingRequests, o.ResetRequestsMillis = level(w.requests)
 	return &o

@@ -61,9 +61,6 @@ func (s *slowdown) factor(now instant) float64 {
 // recovering says whether the rate is still below its target.
 func (s *slowdown) recovering(now instant) bool { return s.active && now-s.at < slowRecovery }
 
-// end is when the full rate is back.
-func (s *slowdown) end() instant { return s.at + slowRecovery }
-
 // rejections remembers 429s.
 type rejections struct {
 	seen bool

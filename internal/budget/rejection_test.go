@@ -21,10 +21,12 @@ func TestRateLimited(t *testing.T) {
 	}{
 		"tokens, with Retry-After": {
 			retryAfter: 7 * time.Second, said: said(60_000, 0, 60_000, 500, 400, 12_000),
-			wantDimension: Tokens, wantWait: 7 * time.Second, wantTokens: 1},
+			wantDimension: Tokens, wantWait: 7 * time.Second, wantTokens: 1,
+		},
 		"requests, with Retry-After": {
 			retryAfter: 7 * time.Second, said: said(60_000, 50_000, 10_000, 500, 0, 60_000),
-			wantDimension: Requests, wantWait: 7 * time.Second},
+			wantDimension: Requests, wantWait: 7 * time.Second,
+		},
 		"no headers": {retryAfter: 7 * time.Second, wantDimension: Tokens, wantWait: 7 * time.Second, wantTokens: 1},
 		"neither":    {wantDimension: Tokens, wantWait: time.Second, wantTokens: 1},
 	}
@@ -67,10 +69,11 @@ func TestBlindRejections(t *testing.T) {
 			t.Errorf("blocked for %v, want %v", got, want)
 		}
 	}
-	for _, want := range []time.Duration{1, 2, 4, 8, 16, 16} {
+	for _, seconds := range []int{1, 2, 4, 8, 16, 16} {
+		want := time.Duration(seconds) * time.Second
 		s.settle(s.reserve(false), v1alpha1.FailureRateLimited)
-		wantBlocked(want * time.Second)
-		s.wait(want*time.Second + 20*time.Second)
+		wantBlocked(want)
+		s.wait(want + 20*time.Second)
 	}
 	s.settle(s.reserve(false), "")
 	s.settle(s.reserve(false), v1alpha1.FailureRateLimited)

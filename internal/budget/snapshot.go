@@ -125,7 +125,7 @@ func (l *Ledger) restoreCalls(list []Reservation, snapshot time.Time) sums {
 		if _, again := l.calls[r.ID]; r.Done || again {
 			continue
 		}
-		c := call{at: at, tokens: tokens, seq: math.MaxUint64}
+		c := call{at: at, tokens: tokens, seq: math.MaxInt}
 		if at+l.delay() > l.now {
 			c.seq = l.pipe.push(dispatch{at: at, cost: cost})
 		}

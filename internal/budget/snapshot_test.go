@@ -3,6 +3,7 @@ package budget
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func TestFailover(t *testing.T) {
 			for _, headers := range []bool{false, true} {
 				t.Run(fmt.Sprintf("after %v, deleted %v, headers %v", gap, deleted, headers), func(t *testing.T) {
 					t.Parallel()
-					for seed := range uint64(5) {
+					for seed := range 5 {
 						failover(t, seed, gap, deleted, headers)
 					}
 				})
@@ -41,10 +42,10 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-func failover(t *testing.T, seed uint64, gap time.Duration, deleted, headers bool) {
+func failover(t *testing.T, seed int, gap time.Duration, deleted, headers bool) {
 	t.Helper()
 	limits := following(limit2M, 100)
-	w := newWorld(t, seed, limits, limit2M)
+	w := newWorld(t, uint64(seed), limits, limit2M)
 	w.headers, w.objects = headers, map[string]*Reservation{}
 	w.latency = between(w.rng, 500*time.Millisecond, 4*time.Second)
 	w.delay = between(w.rng, 5*time.Millisecond, 1500*time.Millisecond)
@@ -83,24 +84,31 @@ func TestRestoreIsConservative(t *testing.T) {
 		"nothing was ever sent: full": {wantAvailable: 60_000},
 		"no snapshot, but calls: empty": {
 			reservations:  []Reservation{{ID: "a", Tokens: 100, At: at(-20)}},
-			wantAvailable: 0, wantReserved: 100},
+			wantAvailable: 0, wantReserved: 100,
+		},
 		"the refill since the snapshot is not counted": {
-			snap: Snapshot{At: at(-10), Tokens: 5000, Requests: 500}, wantAvailable: 5000},
+			snap: Snapshot{At: at(-10), Tokens: 5000, Requests: 500}, wantAvailable: 5000,
+		},
 		"calls since the snapshot are, finished or not; older ones are in it": {
 			snap: Snapshot{At: at(-10), Tokens: 5000, Requests: 500},
 			reservations: []Reservation{
-				{ID: "a", Tokens: 1000, At: at(-12)}, {ID: "b", Tokens: 300, At: at(-9)},
-				{ID: "c", Tokens: 200, At: at(-8), Done: true}, {ID: "d", Tokens: 50, At: at(-1)},
+				{ID: "a", Tokens: 1000, At: at(-12)},
+				{ID: "b", Tokens: 300, At: at(-9)},
+				{ID: "c", Tokens: 200, At: at(-8), Done: true},
+				{ID: "d", Tokens: 50, At: at(-1)},
 			},
-			wantAvailable: 4450, wantReserved: 1350},
+			wantAvailable: 4450, wantReserved: 1350,
+		},
 		"more was sent than was left: empty, not less": {
 			snap:          Snapshot{At: at(-10), Tokens: 500, Requests: 500},
 			reservations:  []Reservation{{ID: "a", Tokens: 1000, At: at(-5)}},
-			wantAvailable: 0, wantReserved: 1000},
+			wantAvailable: 0, wantReserved: 1000,
+		},
 		"the same call twice counts once in flight": {
 			snap:          Snapshot{At: at(-10), Tokens: 5000, Requests: 500},
 			reservations:  []Reservation{{ID: "a", Tokens: 1000, At: at(-50)}, {ID: "a", Tokens: 1000, At: at(-50)}},
-			wantAvailable: 5000, wantReserved: 1000},
+			wantAvailable: 5000, wantReserved: 1000,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -126,7 +134,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	l := New(limits, epoch)
 	l.SetKeyVersion("1", epoch)
 	for i := range 4 {
-		l.Reserve(fmt.Sprint(i), 1000, epoch)
+		l.Reserve(strconv.Itoa(i), 1000, epoch)
 	}
 	l.Settle("0", Result{
 		Usage:       v1alpha1.TokenUsage{Input: 500, CachedInput: 100, Output: 50},

@@ -48,7 +48,7 @@ type Stats struct {
 	TokensPerMinute, RequestsPerMinute int64
 	// RatePercent is the part of the limits that is used now: the target, less while a "slow down" is recovered from.
 	RatePercent int32
-	// TokensLastMinute and RequestsLastMinute are what was reserved in the last 60 seconds and not cancelled.
+	// TokensLastMinute and RequestsLastMinute are what was reserved in the last 60 seconds and not canceled.
 	TokensLastMinute, RequestsLastMinute int64
 	// ReservedTokens is the sum of the reservations of running calls, InFlight their number.
 	ReservedTokens int64
@@ -89,7 +89,7 @@ func (l *Ledger) Stats(now time.Time) Stats {
 		TokensPerMinute: l.meters[tokenMeter].limit, RequestsPerMinute: l.meters[requestMeter].limit,
 		RatePercent:      int32(math.Round(l.ratePercent())),
 		TokensLastMinute: recent[tokenUnit], RequestsLastMinute: recent[requestUnit],
-		ReservedTokens: l.reserved, InFlight: int32(min(len(l.calls), math.MaxInt32)), //nolint:gosec // bounded
+		ReservedTokens: l.reserved, InFlight: int32(min(len(l.calls), math.MaxInt32)),
 		Totals: l.totals, Throttles: l.totals.throttles(),
 		Tokens: *l.level(tokenMeter), Project: l.level(projectMeter), RequestsPerDay: l.level(dailyMeter),
 		QuotaUsed: l.quota.used, QuotaPeriodStart: l.quota.start,

@@ -44,7 +44,8 @@ func TestThrottlesAreListed(t *testing.T) {
 		s.wait(time.Minute)
 	}
 	want := []v1alpha1.ThrottleCount{
-		{Kind: v1alpha1.FailureRateLimited, Count: 1}, {Kind: v1alpha1.FailureQuotaExhausted, Count: 1},
+		{Kind: v1alpha1.FailureRateLimited, Count: 1},
+		{Kind: v1alpha1.FailureQuotaExhausted, Count: 1},
 		{Kind: v1alpha1.FailureSlowDown, Count: 1},
 	}
 	if diff := cmp.Diff(want, s.l.Stats(s.now).Throttles); diff != "" {

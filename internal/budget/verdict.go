@@ -111,7 +111,7 @@ type Result struct {
 
 // Settlement is what Settle found out about a call.
 type Settlement struct {
-	// Known is false where no such reservation existed: settled before, lost, cancelled or never made.
+	// Known is false where no such reservation existed: settled before, lost, canceled or never made.
 	Known bool
 	// Reserved is what was reserved, in tokens.
 	Reserved int64
