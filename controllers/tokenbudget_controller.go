@@ -104,7 +104,7 @@ func (r *TokenBudgetReconciler) announce(ctx context.Context, before, after *v1a
 
 // SetupWithManager registers the controller.
 func (r *TokenBudgetReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.pace = newPace(r.Clock, statusInterval)
+	r.pace = newPace(r.Clock)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("tokenbudget").
 		For(&v1alpha1.TokenBudget{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).

@@ -55,7 +55,7 @@ func TestTokenBudgetComesToRest(t *testing.T) {
 	c := newClient(t, &n, makeBudget(), secret(map[string][]byte{"api-key": []byte("sk-1")}))
 	recorder := events.NewFakeRecorder(100)
 	r := &TokenBudgetReconciler{
-		Client: c, Clock: clk, Keys: &KeyReader{Live: c}, Recorder: recorder, pace: newPace(clk, statusInterval),
+		Client: c, Clock: clk, Keys: &KeyReader{Live: c}, Recorder: recorder, pace: newPace(clk),
 		Scheduler:       scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
 		DefaultEndpoint: "https://api.example.org/v1",
 	}

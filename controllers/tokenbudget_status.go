@@ -28,7 +28,7 @@ func computeBudgetStatus(b *v1alpha1.TokenBudget, key scheduler.Key, stats budge
 		ReservedTokens: stats.ReservedTokens, InFlight: stats.InFlight,
 	}
 	if stats.TokensPerMinute > 0 {
-		s.Usage.UtilizationPercent = int32(min(100*stats.TokensLastMinute/stats.TokensPerMinute, 1000)) //nolint:gosec // bounded above
+		s.Usage.UtilizationPercent = int32(min(100*stats.TokensLastMinute/stats.TokensPerMinute, 1000))
 	}
 	totals := v1alpha1.BudgetTotals{
 		Calls: stats.Totals.Calls, InputTokens: stats.Totals.InputTokens,
@@ -67,7 +67,7 @@ func snapshotBucket(stats budget.Stats, now time.Time) *v1alpha1.BucketSnapshot 
 	}
 	return &v1alpha1.BucketSnapshot{
 		At: metav1.NewMicroTime(now.Truncate(time.Microsecond)), Tokens: stats.Tokens.Available, Requests: requests.Available,
-		RequestWindowSeconds: int32(requests.Window / time.Second), //nolint:gosec // a minute or a day
+		RequestWindowSeconds: int32(requests.Window / time.Second),
 	}
 }
 

@@ -3,7 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"time"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -113,9 +113,9 @@ func (r *WorkerPoolReconciler) applyDeployment(ctx context.Context, scope *poolS
 	}
 	before := "none"
 	if d := scope.deployment; d != nil && d.Spec.Replicas != nil {
-		before = fmt.Sprint(*d.Spec.Replicas)
+		before = strconv.Itoa(int(*d.Spec.Replicas))
 	}
-	if before != fmt.Sprint(scope.decision.replicas) {
+	if before != strconv.Itoa(int(scope.decision.replicas)) {
 		ctrl.LoggerFrom(ctx).Info("pool scaled", "from", before, "to", scope.decision.replicas, "limitedBy", scope.decision.limitedBy)
 		r.Recorder.Eventf(scope.pool, nil, "Normal", "Scaled", "Scale", "%s → %d: %s", before, scope.decision.replicas, scope.decision.why)
 	}
@@ -150,7 +150,7 @@ func decideReplicas(pool *v1alpha1.WorkerPool) replicaDecision {
 
 // SetupWithManager registers the controller.
 func (r *WorkerPoolReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.pace = newPace(r.Clock, statusInterval)
+	r.pace = newPace(r.Clock)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("workerpool").
 		For(&v1alpha1.WorkerPool{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
@@ -178,6 +178,3 @@ func (r *WorkerPoolReconciler) poolsOfBudget(ctx context.Context, obj client.Obj
 	}
 	return requests
 }
-
-// statusInterval is the least time between two writes of a pool's or a budget's status.
-const statusInterval = 5 * time.Second

@@ -23,7 +23,7 @@ import (
 
 func poolReconciler(c client.Client, clk *clocktesting.FakeClock) *WorkerPoolReconciler {
 	return &WorkerPoolReconciler{
-		Client: c, Clock: clk, Recorder: events.NewFakeRecorder(100), pace: newPace(clk, statusInterval),
+		Client: c, Clock: clk, Recorder: events.NewFakeRecorder(100), pace: newPace(clk),
 		Scheduler: scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
 		Workers:   WorkerDefaults{Image: "scan-operator:1", ServiceAccountName: "scan-worker", DefaultEndpoint: "https://api.example.org/v1"},
 	}

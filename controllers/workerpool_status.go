@@ -42,7 +42,7 @@ func computePoolStatus(scope *poolScope, load scheduler.PoolLoad) {
 	s.ObservedGeneration = pool.Generation
 	s.Selector = labels.SelectorFromSet(poolLabels(pool)).String()
 	s.DesiredReplicas, s.LimitedBy = scope.decision.replicas, scope.decision.limitedBy
-	s.Queued, s.InFlight = int32(load.Queued), int32(load.InFlight) //nolint:gosec // bounded by the number of objects
+	s.Queued, s.InFlight = int32(load.Queued), int32(load.InFlight)
 	if d := scope.deployment; d != nil {
 		s.Replicas, s.ReadyReplicas = d.Status.Replicas, d.Status.ReadyReplicas
 	}

@@ -157,7 +157,7 @@ func (l Levels) Collect(ch chan<- prometheus.Metric) {
 		gauge(reservedDesc, float64(stats.ReservedTokens), ns, b)
 		gauge(inFlightDesc, float64(stats.InFlight), ns, b)
 		for dimension, seconds := range stats.BlockedSeconds {
-			if d := budget.Dimension(dimension); d != budget.None { //nolint:gosec // indexes are dimensions
+			if d := budget.Dimension(dimension); d != budget.None {
 				ch <- prometheus.MustNewConstMetric(blockedDesc, prometheus.CounterValue, seconds, ns, b, d.String())
 			}
 		}

@@ -30,7 +30,7 @@ func PhaseOf(s *v1alpha1.ScanRequestStatus) v1alpha1.ScanPhase {
 }
 
 // summaryOf derives what kubectl prints.
-func summaryOf(c Context, s *v1alpha1.ScanRequestStatus) v1alpha1.Summary {
+func summaryOf(s *v1alpha1.ScanRequestStatus) v1alpha1.Summary {
 	sum := v1alpha1.Summary{Stage: string(NextStage(s))}
 	if s.Result != nil && s.Result.Classification != nil {
 		k := s.Result.Classification

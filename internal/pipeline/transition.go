@@ -90,7 +90,7 @@ func Fold(c Context, s *v1alpha1.ScanRequestStatus, ev Event) (bool, error) {
 		return false, err
 	}
 	next.Phase = PhaseOf(next)
-	next.Summary = summaryOf(c, next)
+	next.Summary = summaryOf(next)
 	if apiequality.Semantic.DeepEqual(s, next) {
 		return false, nil
 	}
@@ -183,13 +183,13 @@ func (e Completed) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 			return fmt.Errorf("complete assignment %s: outcome %d is of stage %q, want %q", e.AssignmentID, i, o.Stage, next)
 		}
 		recordOutcome(s, a, o)
-		if o.Failure != nil {
+		if o.Failure != nil { // nothing can follow a failure
 			foldFailure(c, s, a, o)
-			return nil
+			break
 		}
 		foldSuccess(c, s, o)
 	}
-	if NextStage(s) == "" {
+	if !IsFinished(s) && NextStage(s) == "" {
 		finish(c, s, v1alpha1.ReasonSucceeded, "the scan succeeded")
 	}
 	return nil

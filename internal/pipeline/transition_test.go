@@ -222,7 +222,7 @@ func TestFoldNoRuleFound(t *testing.T) {
 }
 
 func TestFoldFences(t *testing.T) {
-	running := func(t *testing.T) *scan { return newScan(t).then(1, assigned("a1", v1alpha1.StageVision)) }
+	running := func(t *testing.T) *scan { t.Helper(); return newScan(t).then(1, assigned("a1", v1alpha1.StageVision)) }
 	tests := map[string]struct {
 		state   func(*testing.T) *scan
 		event   Event
@@ -233,12 +233,13 @@ func TestFoldFences(t *testing.T) {
 		},
 		"outcome after the scan was taken back": {
 			state: func(t *testing.T) *scan {
+				t.Helper()
 				return running(t).then(2, Released{AssignmentID: "a1", Class: v1alpha1.FailureWorkerLost})
 			},
 			event: Completed{AssignmentID: "a1", Outcomes: []Outcome{ok(v1alpha1.StageVision, 0, 1)}}, wantErr: ErrFenced,
 		},
 		"outcome after the deadline ended the scan": {
-			state: func(t *testing.T) *scan { return running(t).then(301, Expired{}) },
+			state: func(t *testing.T) *scan { t.Helper(); return running(t).then(301, Expired{}) },
 			event: Completed{AssignmentID: "a1", Outcomes: []Outcome{ok(v1alpha1.StageVision, 0, 1)}}, wantErr: ErrFenced,
 		},
 		"release of an old assignment": {
@@ -251,17 +252,17 @@ func TestFoldFences(t *testing.T) {
 			state: newScan, event: assigned("a2", v1alpha1.StageAnswer), wantErr: ErrStale,
 		},
 		"assignment of a suspended scan": {
-			state: func(t *testing.T) *scan { s := newScan(t); s.spec.Suspend = true; return s },
+			state: func(t *testing.T) *scan { t.Helper(); s := newScan(t); s.spec.Suspend = true; return s },
 			event: assigned("a1", v1alpha1.StageVision), wantErr: ErrStale,
 		},
 		"assignment of a finished scan": {
-			state: func(t *testing.T) *scan { return newScan(t).then(301, Expired{}) },
+			state: func(t *testing.T) *scan { t.Helper(); return newScan(t).then(301, Expired{}) },
 			event: assigned("a1", v1alpha1.StageVision), wantErr: ErrStale,
 		},
 		"reason of a running scan":   {state: running, event: Waiting{Reason: v1alpha1.ReasonWaitingForTokens}, wantErr: ErrStale},
 		"rejection of a running one": {state: running, event: Rejected{Reason: v1alpha1.ReasonUnsupportedModel}, wantErr: ErrStale},
 		"second deadline": {
-			state: func(t *testing.T) *scan { return newScan(t).then(301, Expired{}) }, event: Expired{}, wantErr: ErrStale,
+			state: func(t *testing.T) *scan { t.Helper(); return newScan(t).then(301, Expired{}) }, event: Expired{}, wantErr: ErrStale,
 		},
 	}
 	for name, tc := range tests {
@@ -297,12 +298,13 @@ func TestFoldExpiredSaysWhere(t *testing.T) {
 	}{
 		"while waiting": {
 			state: func(t *testing.T) *scan {
+				t.Helper()
 				return newScan(t).then(6, Waiting{Reason: v1alpha1.ReasonWaitingForTokens, Message: "no room"})
 			},
 			wantMessage: "stage vision was waiting: WaitingForTokens: no room",
 		},
 		"while running": {
-			state:       func(t *testing.T) *scan { return newScan(t).then(6, assigned("a1", v1alpha1.StageVision)) },
+			state:       func(t *testing.T) *scan { t.Helper(); return newScan(t).then(6, assigned("a1", v1alpha1.StageVision)) },
 			wantMessage: "worker w1 was running stage vision",
 		},
 	}

@@ -99,7 +99,7 @@ func TestRestartTakesScansOfDeadWorkersBack(t *testing.T) {
 func TestNothingLeaks(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // repeatable on purpose
+			rnd := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t)
 			w.standard(400_000, "w0")
 			w.fail = func(*write) error {
@@ -122,7 +122,7 @@ func TestNothingLeaks(t *testing.T) {
 			for range 600 {
 				switch k := rnd.IntN(20); {
 				case k < 6 && created < 120:
-					w.create(fmt.Sprint("s", created), user(fmt.Sprint("u", rnd.IntN(4))), priority(int32(rnd.IntN(2)))) //nolint:gosec // small
+					w.create(fmt.Sprint("s", created), user(fmt.Sprint("u", rnd.IntN(4))), priority(int32(rnd.IntN(2))))
 					created++
 				case k < 12:
 					if names := running(); len(names) > 0 {

@@ -70,15 +70,18 @@ func (h workerHeap) Less(i, j int) bool {
 	}
 	return a.Name.Name < b.Name.Name
 }
+
 func (h workerHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }
+
 func (h *workerHeap) Push(x any) {
 	w := x.(*worker) //nolint:forcetypeassert // only workers are pushed
 	w.index = len(*h)
 	*h = append(*h, w)
 }
+
 func (h *workerHeap) Pop() any {
 	old := *h
 	w := old[len(old)-1]

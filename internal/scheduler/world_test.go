@@ -37,10 +37,10 @@ type world struct {
 	writes map[writeKind]int
 }
 
-func newWorld(t testing.TB) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	clk := clocktesting.NewFakeClock(t0)
-	w := &world{t: t, clk: clk, store: map[types.NamespacedName]*v1alpha1.ScanRequest{}, leases: map[types.NamespacedName]Worker{}, writes: map[writeKind]int{}}
+	w := &world{t: tb, clk: clk, store: map[types.NamespacedName]*v1alpha1.ScanRequest{}, leases: map[types.NamespacedName]Worker{}, writes: map[writeKind]int{}}
 	w.restart()
 	return w
 }
@@ -54,8 +54,10 @@ func name(n string) types.NamespacedName { return types.NamespacedName{Namespace
 
 type scanOption func(*v1alpha1.ScanRequest)
 
-func user(u string) scanOption          { return func(s *v1alpha1.ScanRequest) { s.Spec.UserID = u } }
-func model(m string) scanOption         { return func(s *v1alpha1.ScanRequest) { s.Spec.Model = m } }
+func user(u string) scanOption { return func(s *v1alpha1.ScanRequest) { s.Spec.UserID = u } }
+
+func model(m string) scanOption { return func(s *v1alpha1.ScanRequest) { s.Spec.Model = m } }
+
 func priority(p int32) scanOption       { return func(s *v1alpha1.ScanRequest) { s.Spec.Priority = p } }
 func suspended(s *v1alpha1.ScanRequest) { s.Spec.Suspend = true }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,7 +24,7 @@ type share struct {
 
 func parseUsers(s string) ([]share, error) {
 	var shares []share
-	for _, part := range strings.Split(s, ",") {
+	for part := range strings.SplitSeq(s, ",") {
 		name, weight, ok := strings.Cut(part, ":")
 		n, err := strconv.Atoi(weight)
 		if !ok || err != nil || n < 1 {
@@ -61,7 +62,6 @@ type generator struct {
 	pending map[string]int // unfinished scans by user
 	wake    chan struct{}
 	done    int
-	closed  bool
 }
 
 func newGenerator(c client.Client, o options, users []share) *generator {
@@ -137,7 +137,7 @@ func (g *generator) create(ctx context.Context, user string) error {
 		ObjectMeta: metav1.ObjectMeta{Namespace: g.opts.namespace, Name: name},
 		Spec: v1alpha1.ScanRequestSpec{
 			ImageURL: fmt.Sprintf(g.opts.images, n), UserInput: "이거 어떻게 버려요?", UserID: user,
-			DeadlineSeconds: int32(g.opts.deadline), TTLSecondsAfterFinished: &ttl, //nolint:gosec // a flag
+			DeadlineSeconds: int32(g.opts.deadline), TTLSecondsAfterFinished: &ttl,
 		},
 	}
 	if err := g.client.Create(ctx, scan); err != nil {
@@ -202,7 +202,6 @@ func (g *generator) run(ctx context.Context) (*report, error) {
 			return nil, ctx.Err()
 		}
 	}
-	fmt.Println()
 	return g.report(begin.Add(g.opts.warmup), end, before, after, readSim(ctx, g.opts.simURL)), nil
 }
 
@@ -215,5 +214,5 @@ func (g *generator) left() int {
 func (g *generator) progress(begin time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	fmt.Printf("\r%4.0f s  created %d, finished %d, unfinished %d   ", time.Since(begin).Seconds(), g.next, g.done, g.next-g.done)
+	fmt.Fprintf(os.Stderr, "\r%4.0f s  created %d, finished %d, unfinished %d   ", time.Since(begin).Seconds(), g.next, g.done, g.next-g.done)
 }

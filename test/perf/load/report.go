@@ -100,7 +100,7 @@ func (r *report) print(w io.Writer) {
 		}
 		used := r.after.TokensCharged - r.before.TokensCharged
 		perScan := float64(charged) / float64(max(succeeded, 1))
-		fmt.Fprintf(w, "utilisation  provider charged %d tokens/min of %d allowed: %.2f %%; %.0f tokens per scan, so at most %.1f scans/min: %.2f %%\n",
+		fmt.Fprintf(w, "utilization  provider charged %d tokens/min of %d allowed: %.2f %%; %.0f tokens per scan, so at most %.1f scans/min: %.2f %%\n",
 			int64(float64(used)/minutes), limit, 100*float64(used)/minutes/float64(max(limit, 1)), perScan,
 			float64(limit)/perScan, 100*float64(inWindow)/minutes/(float64(limit)/perScan))
 		fmt.Fprintf(w, "provider     429s %v, errors %v, most calls in flight %d, calls paid for more than once %d of %d\n",
