@@ -137,6 +137,27 @@ func TestDrainHandsBackWhatWaitsForASlot(t *testing.T) {
 	})
 }
 
+func TestALeaseThatIsLostWhileDrainingEndsTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startWorker(t)
+		b.assign(t, "a", "1")
+		began := time.Now()
+		b.stop()
+		synctest.Wait()
+		if err := b.client.Delete(t.Context(), &b.leases(t)[0]); err != nil {
+			t.Fatal(err)
+		}
+		pass(10 * time.Second)
+		if left := b.leases(t); len(left) != 0 {
+			t.Errorf("the worker registered as %s while it was leaving", left[0].Name)
+		}
+		<-b.ended
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("the worker left after %s although its scans were taken", took)
+		}
+	})
+}
+
 func TestHandBackDoesNotCountAsAnAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startWorker(t)

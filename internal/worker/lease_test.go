@@ -314,6 +314,9 @@ func TestLeaseIsDeletedOnRelease(t *testing.T) {
 		failures := 2
 		c := newFakeClient(t, interceptor.Funcs{
 			Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+				if p := (&client.DeleteOptions{}).ApplyOptions(opts).Preconditions; p == nil || p.UID == nil {
+					t.Error("the deletion would hit any Lease of that name")
+				}
 				if failures--; failures >= 0 {
 					return errDown
 				}

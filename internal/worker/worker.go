@@ -160,9 +160,6 @@ func (w *Worker) belong(ctx, life context.Context) {
 		}
 		w.log.Info("the registration was lost", "worker", identity, "cause", err.Error())
 		w.assignments.abandon(errLeaseLost)
-		if w.lease.isDraining() {
-			return // whoever is leaving does not come back
-		}
 		if sleep(ctx, w.clock, jittered(renewRetryInterval)) != nil {
 			return
 		}
