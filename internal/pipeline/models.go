@@ -1,8 +1,8 @@
 package pipeline
 
 import (
-	"regexp"
 	"strings"
+	"time"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
@@ -55,9 +55,24 @@ var (
 	unknownFamily = family{prices: patchPrices{hundredths: 246, low: all2048, high: all2048, auto: original}}
 )
 
-// variants are the parts of a family that take the family's reasoning effort: the plain name, dated snapshots,
-// and the sizes. Others ("-pro", "-chat-latest", "-codex") have rules of their own, and get no effort.
-var variants = regexp.MustCompile(`^(-(mini|nano|sol|terra|luna))?(-\d{4}-\d{2}-\d{2})?$`)
+// sizes are the members of a family that take its reasoning effort like the plain name does. Others ("-pro",
+// "-chat-latest", "-codex") have rules of their own, and get no effort.
+var sizes = []string{"-mini", "-nano", "-sol", "-terra", "-luna"}
+
+// takesEffort says whether what a model's name has beyond its family's is a size, a snapshot's date, or both.
+func takesEffort(rest string) bool {
+	for _, size := range sizes {
+		if cut, ok := strings.CutPrefix(rest, size); ok {
+			rest = cut
+			break
+		}
+	}
+	if rest == "" {
+		return true
+	}
+	_, err := time.Parse("-"+time.DateOnly, rest)
+	return err == nil
+}
 
 // lookUpFamily finds a model's family. It sees through a vendor prefix ("openai/gpt-4o") and the name of a
 // fine-tuned model ("ft:gpt-4o-2024-08-06:org::id").
@@ -68,7 +83,7 @@ func lookUpFamily(model string) family {
 	}
 	for end := len(model); end > 0; end = strings.LastIndexByte(model[:end], '-') {
 		if f, ok := families[model[:end]]; ok {
-			if !variants.MatchString(model[end:]) {
+			if !takesEffort(model[end:]) {
 				f.effort = ""
 			}
 			return f

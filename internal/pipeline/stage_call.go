@@ -1,7 +1,7 @@
 package pipeline
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
@@ -11,6 +11,9 @@ import (
 // visionHintRunes bounds how much of the user's words goes to the vision stage. It helps where the photo shows
 // several things ("the lid, not the bottle") and is not worth paying for beyond a sentence or two.
 const visionHintRunes = 200
+
+// answerTextBytes is the usual length of an answer's text: some 15 lines of Korean.
+const answerTextBytes = 2048
 
 // StageCall is the call that the assignment's stage sends. The scheduler prices this very call and the worker
 // sends it. It is false where the stage sends none: rule and reward never do, vision not without an image, and
@@ -63,25 +66,34 @@ func visionText(spec v1alpha1.ScanRequestSpec) string {
 func answerText(spec v1alpha1.ScanRequestSpec, result v1alpha1.ScanResult) string {
 	rule, class := result.DisposalRules, result.Classification
 	var b strings.Builder
-	fmt.Fprintf(&b, "Rule: %s\nSteps:\n", rule.Title)
+	b.Grow(answerTextBytes)
+	line := func(parts ...string) {
+		for _, part := range parts {
+			b.WriteString(part)
+		}
+		b.WriteByte('\n')
+	}
+	line("Rule: ", rule.Title)
+	line("Steps:")
 	for i, step := range rule.Steps {
-		fmt.Fprintf(&b, "%d. %s\n", i+1, step)
+		line(strconv.Itoa(i+1), ". ", step)
 	}
-	b.WriteString("Not covered:\n")
+	line("Not covered:")
 	for _, exclusion := range rule.Exclusions {
-		fmt.Fprintf(&b, "- %s\n", exclusion)
+		line("- ", exclusion)
 	}
-	fmt.Fprintf(&b, "Photo: %s", categoryOf(class))
-	if class.MinorCategory != "" {
-		fmt.Fprintf(&b, " / %s", class.MinorCategory)
+	if class.MinorCategory == "" {
+		line("Photo: ", categoryOf(class))
+	} else {
+		line("Photo: ", categoryOf(class), " / ", class.MinorCategory)
 	}
 	if len(result.SituationTags) > 0 {
-		fmt.Fprintf(&b, "\nState: %s", strings.Join(result.SituationTags, ", "))
+		line("State: ", strings.Join(result.SituationTags, ", "))
 	}
 	if question := strings.TrimSpace(spec.UserInput); question != "" {
-		fmt.Fprintf(&b, "\nQuestion: %s", question)
+		line("Question: ", question)
 	}
-	return b.String()
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // categoryOf is a class for people: major and middle.

@@ -67,8 +67,10 @@ func answer(status int, header map[string]string, body string) http.HandlerFunc 
 	}
 }
 
-// testSchema stands for a schema.
-var testSchema = map[string]any{"type": "object"}
+// testSchema is a small schema, as strict mode wants it.
+var testSchema = map[string]any{
+	"type": "object", "properties": map[string]any{"a": map[string]any{"type": "string"}}, "required": []any{"a"}, "additionalProperties": false,
+}
 
 func visionCall() pipeline.Call {
 	return pipeline.Call{
@@ -111,7 +113,8 @@ func TestRequests(t *testing.T) {
 				"input": [{"role": "user", "content": [
 					{"type": "input_text", "text": "User's note: 병"},
 					{"type": "input_image", "image_url": "https://images.example/1.jpg", "detail": "low"}]}],
-				"text": {"format": {"type": "json_schema", "name": "classification", "strict": true, "schema": {"type": "object"}}}}`,
+				"text": {"format": {"type": "json_schema", "name": "classification", "strict": true,
+					"schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false}}}}`,
 			want: pipeline.Reply{Text: `{"a":1}`, Usage: v1alpha1.TokenUsage{Input: 120, CachedInput: 64, Output: 30}},
 		},
 		"chat completions": {
@@ -119,7 +122,8 @@ func TestRequests(t *testing.T) {
 			wantBody: `{
 				"model": "gpt-4o-mini", "max_completion_tokens": 800, "store": false, "prompt_cache_key": "answer-1",
 				"messages": [{"role": "system", "content": "Advise."}, {"role": "user", "content": "Rule: …"}],
-				"response_format": {"type": "json_schema", "json_schema": {"name": "advice", "strict": true, "schema": {"type": "object"}}}}`,
+				"response_format": {"type": "json_schema", "json_schema": {"name": "advice", "strict": true,
+					"schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false}}}}`,
 			want: pipeline.Reply{Text: `{"b":2}`, Usage: v1alpha1.TokenUsage{Input: 90, CachedInput: 10, Output: 40}},
 		},
 	}
