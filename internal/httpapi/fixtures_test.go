@@ -267,6 +267,10 @@ func openStream(t *testing.T, url, lastEventID string) *sseStream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = response.Body.Close() })
+	return newStream(response)
+}
+
+func newStream(response *http.Response) *sseStream {
 	return &sseStream{response: response, lines: bufio.NewReader(response.Body)}
 }
 

@@ -241,7 +241,10 @@ func TestEvents(t *testing.T) {
 
 func TestEventsStopsWithItsReader(t *testing.T) {
 	url := script(t, exchange{wantRequest: "GET /api/v1/scan/j/events", status: 200, body: sse("0 queued", "1 vision", "2 done")})
-	for range newClient(t, url).Events(t.Context(), "j") {
+	for event, err := range newClient(t, url).Events(t.Context(), "j") {
+		if err != nil || event.Seq != 0 {
+			t.Errorf("event %+v, %v; want the first", event, err)
+		}
 		break
 	}
 }
