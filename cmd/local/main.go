@@ -16,6 +16,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/eco2-team/scan-operator/internal/localnode"
 	"github.com/eco2-team/scan-operator/internal/localstack"
@@ -40,6 +42,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	opts.ProviderKey = os.Getenv("OPENAI_API_KEY")
 	opts.Progress = stdout
 	opts.Log = logger(stderr)
+	log.SetLogger(opts.Log)
+	klog.SetLogger(opts.Log)
 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

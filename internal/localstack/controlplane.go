@@ -110,7 +110,7 @@ func (s *Stack) apiServerComponent(ctx context.Context, pki *authority, etcdURL 
 		"--shutdown-delay-duration=0s",
 	})
 	c.essential = true
-	c.grace = 20 * time.Second
+	c.grace = 5 * time.Second // it would wait a minute for watches that their clients open again anyway
 	admin, err := pki.client("admin", "local-admin", "system:masters")
 	if err != nil {
 		return nil, err

@@ -234,6 +234,9 @@ func (s *Stack) awaitWorkers(ctx context.Context) {
 			pools++
 		}
 	}
+	if pools == 0 {
+		return
+	}
 	err = s.progress.step("workers", fmt.Sprintf("%d pools", pools), func() error {
 		return i.awaitWorkers(ctx, pools, workersWithin)
 	})
