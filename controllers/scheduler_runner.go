@@ -23,7 +23,9 @@ import (
 type SchedulerRunner struct {
 	Cache cache.Cache
 	// Live reads past the cache.
-	Live      client.Reader
+	Live client.Reader
+	// Client removes the Leases of lost workers.
+	Client    client.Client
 	Scheduler *scheduler.Scheduler
 	Status    scheduler.StatusWriter
 	Keys      *KeyReader
@@ -34,7 +36,7 @@ type SchedulerRunner struct {
 // lookTimeout bounds the time to read a Lease.
 const lookTimeout = 5 * time.Second
 
-// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;delete
 
 var (
 	_ manager.Runnable               = (*SchedulerRunner)(nil)
@@ -123,6 +125,23 @@ func (r *SchedulerRunner) Look(ctx context.Context, name types.NamespacedName) (
 	}
 	w, ok := workerOf(lease)
 	return w, ok, nil
+}
+
+// Remove implements scheduler.Registry. That it fails does no harm: the Lease stays expired.
+func (r *SchedulerRunner) Remove(ctx context.Context, w scheduler.Worker) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	lease := &coordinationv1.Lease{}
+	err := r.Live.Get(ctx, w.Name, lease)
+	if err == nil {
+		if now, ok := workerOf(lease); ok && !now.RenewedAt.Equal(w.RenewedAt) {
+			return
+		}
+		err = r.Client.Delete(ctx, lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion})
+	}
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		r.Log.Error(err, "remove the Lease of a lost worker", "worker", w.Name.Name)
+	}
 }
 
 func (r *SchedulerRunner) leaseChanged(lease *coordinationv1.Lease) {

@@ -57,7 +57,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	runner := &SchedulerRunner{
-		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), Scheduler: sched, Status: status, Keys: keys, Namespace: o.Namespace,
+		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Scheduler: sched, Status: status, Keys: keys, Namespace: o.Namespace,
 		Log: mgr.GetLogger().WithName("scheduler"),
 	}
 	if err := mgr.Add(runner); err != nil {

@@ -22,6 +22,8 @@ type work struct {
 	writes []*write
 	// looks are the workers whose Lease is to be read.
 	looks []types.NamespacedName
+	// expired are the workers whose Lease is to be removed.
+	expired []Worker
 	// next is when to decide again if nothing happens; zero for when something does.
 	next time.Time
 }
@@ -66,7 +68,9 @@ func (s *Scheduler) cycle() work {
 	next = earliest(next, due)
 
 	s.writes += len(writes)
-	return work{writes: writes, looks: looks, next: next}
+	expired := s.expired
+	s.expired = nil
+	return work{writes: writes, looks: looks, expired: expired, next: next}
 }
 
 // block is why the first scan of a lane cannot go now.

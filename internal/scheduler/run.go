@@ -61,6 +61,9 @@ func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry Registry) 
 				s.looked(name, info, found, err)
 			})
 		}
+		for _, info := range todo.expired {
+			helpers.Go(func() { registry.Remove(ctx, info) })
+		}
 		timer.Stop()
 		select { // drop a tick that came meanwhile: the cycle has just run
 		case <-timer.C():

@@ -37,6 +37,9 @@ type StatusWriter interface {
 type Registry interface {
 	// Look reads a worker's Lease from the API server itself; found is false where it is gone or released.
 	Look(ctx context.Context, name types.NamespacedName) (w Worker, found bool, err error)
+	// Remove deletes the expired Lease of a worker, unless it was renewed after w.RenewedAt. A worker that was
+	// frozen and goes on sees from this that its scans are others' now.
+	Remove(ctx context.Context, w Worker)
 }
 
 // Options configure a Scheduler. The zero value of a field means its default.
@@ -93,6 +96,7 @@ type Scheduler struct {
 	checks       []reasonCheck // scans whose reason for waiting is to be looked at, in order
 	toExplain    []*scanState  // scans whose reason is to be written, in order
 	suspects     []*scanState  // scans that may never fit, found while picking
+	expired      []Worker      // workers whose Lease is to be removed
 	nextID       uint64
 	writes       int
 	reasons      *rate.Limiter

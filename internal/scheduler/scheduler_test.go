@@ -211,6 +211,9 @@ func TestExpiredWorkerLosesItsScans(t *testing.T) {
 	if got := w.workerOf("a"); got != "w2" {
 		t.Errorf("after the Lease's end the scan is at %q, want w2", got)
 	}
+	if _, found := w.leases[name("w1")]; found {
+		t.Error("the expired Lease was not removed")
+	}
 	st := pipeline.Stage(&w.get("a").Status, v1alpha1.StageVision)
 	if st.Attempts != 0 {
 		t.Errorf("%d attempts were counted for a lost worker", st.Attempts)

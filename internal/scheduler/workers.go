@@ -163,6 +163,7 @@ func (s *Scheduler) looked(name types.NamespacedName, info Worker, found bool, e
 		s.reheap(w)
 	case w.stale && !now.Before(w.expires):
 		s.dropWorker(w, v1alpha1.FailureWorkerLost, "the worker's Lease expired")
+		s.expired = append(s.expired, w.Worker)
 	default:
 		w.stale = true
 		w.lookAt = w.expires

@@ -172,6 +172,12 @@ func (w *world) work() bool {
 	for _, n := range todo.looks {
 		w.look(n)
 	}
+	for _, info := range todo.expired {
+		if w.leases[info.Name].RenewedAt.Equal(info.RenewedAt) {
+			delete(w.leases, info.Name)
+			w.s.WorkerGone(info.Name)
+		}
+	}
 	return len(todo.writes)+len(todo.looks) > 0
 }
 
