@@ -54,7 +54,7 @@ func TestServe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer answer.Body.Close()
+			defer func() { _ = answer.Body.Close() }()
 			if answer.Proto[:6] != name[:6] {
 				t.Fatalf("the answer is %s, want %s", answer.Proto, name)
 			}
