@@ -20,6 +20,9 @@ const (
 	cushionShare    = 10
 	// surpriseShare is the largest part of the limit, as a divisor, by which one surprise widens the cushion.
 	surpriseShare = 20
+	// guardTime is how long what others use must be able to come all at once: half the age of a word. Their calls
+	// come in clusters.
+	guardTime = 4 * time.Second
 	// foreignFade is what is forgotten of the foreign use per second, as a part of the limit's refill.
 	foreignFade = 0.002
 	// foreignMost is the largest part of the refill that others are believed to take: the rest keeps asking.
@@ -56,7 +59,7 @@ type follower struct {
 	// reckon: the level falls the same way.
 	foreign   float64
 	estimated instant
-	// cushion is what is left in the bucket because words have surprised us, in micro.
+	// cushion is what is left in the bucket because words have surprised us or others use it, in micro.
 	cushion int64
 }
 
@@ -180,6 +183,11 @@ func (f *follower) least(perSecond, limit, total float64, now instant) (float64,
 // surprised widens the cushion: the bucket had less than we thought.
 func (f *follower) surprised(gap, capacity int64) {
 	f.cushion = max(f.cushion, min(gap, capacity/surpriseShare))
+}
+
+// guard keeps the cushion as wide as others' use is uneven.
+func (f *follower) guard(capacity int64) {
+	f.cushion = max(f.cushion, min(int64(f.foreign*guardTime.Seconds()*micro), capacity/cushionShare))
 }
 
 // rejected widens the cushion after a call was turned away that should have been admitted.

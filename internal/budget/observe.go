@@ -226,6 +226,7 @@ func (m *meter) hear(w word, total, pending int64, now instant) {
 	f := &m.follow
 	f.note(w, m.perSecond())
 	f.estimate(m.perSecond(), float64(m.limit), now)
+	f.guard(m.mirror.capacity)
 
 	// At most this much is there: more of ours may have been on its way, and less refill may have come.
 	standing := float64(w.remaining+1) - m.perSecond()*w.from.seconds() + float64(w.possible)

@@ -30,7 +30,7 @@ func TestStrangerOnTheKey(t *testing.T) {
 				t.Parallel()
 				var calls, rejected int64
 				var share float64
-				const seeds = 6
+				const seeds = 3
 				for seed := range uint64(seeds) {
 					w := newWorld(t, seed, following(limit, percent), limit)
 					w.headers = true

@@ -33,7 +33,7 @@ func TestFailover(t *testing.T) {
 			for _, headers := range []bool{false, true} {
 				t.Run(fmt.Sprintf("after %v, deleted %v, headers %v", gap, deleted, headers), func(t *testing.T) {
 					t.Parallel()
-					for seed := range 5 {
+					for seed := range 5 { // The last one fails over at the very start.
 						failover(t, seed, gap, deleted, headers)
 					}
 				})
@@ -49,7 +49,7 @@ func failover(t *testing.T, seed int, gap time.Duration, deleted, headers bool) 
 	w.headers, w.objects = headers, map[string]*Reservation{}
 	w.latency = between(w.rng, 500*time.Millisecond, 4*time.Second)
 	w.delay = between(w.rng, 5*time.Millisecond, 1500*time.Millisecond)
-	w.run(2*time.Minute - time.Duration(seed)*30*time.Second) // Seed 4: right at the start, with a full bucket.
+	w.run(2*time.Minute - time.Duration(seed)*30*time.Second)
 	snap := w.ledger.Snapshot(w.now)
 	w.run(time.Duration(w.rng.Int64N(int64(5 * time.Second)))) // The status is up to five seconds old.
 
