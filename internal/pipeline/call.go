@@ -41,7 +41,8 @@ type Call struct {
 	MaxOutputTokens int32
 	// ReasoningEffort is sent to models that reason. Empty leaves it out.
 	ReasoningEffort string
-	// RequestID is the assignment's id. It is sent as X-Client-Request-Id, so that a call can be traced.
+	// RequestID is the scan's UID and its stage, the same for every try. It is sent as X-Client-Request-Id, so that a
+	// call can be traced, and one that was paid for twice be found.
 	RequestID string
 	// CacheKey steers calls with the same beginning to the same cache of the provider.
 	CacheKey string

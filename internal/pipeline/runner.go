@@ -14,6 +14,8 @@ import (
 
 // Scan is what a worker knows of a scan when it runs stages of it.
 type Scan struct {
+	// ID is the scan's UID. It goes out with its calls.
+	ID string
 	// Spec is the scan's specification.
 	Spec v1alpha1.ScanRequestSpec
 	// Result is what the finished stages found.

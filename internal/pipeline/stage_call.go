@@ -25,7 +25,7 @@ func StageCall(pack *knowledge.Pack, scan Scan) (Call, bool) {
 		Model:           a.Model,
 		MaxOutputTokens: a.MaxOutputTokens,
 		ReasoningEffort: lookUpFamily(a.Model).effort,
-		RequestID:       a.ID,
+		RequestID:       requestID(scan),
 	}
 	switch {
 	case a.Stage == v1alpha1.StageVision && scan.Spec.ImageURL != "":
@@ -50,6 +50,15 @@ func StageCall(pack *knowledge.Pack, scan Scan) (Call, bool) {
 	default:
 		return Call{}, false
 	}
+}
+
+// requestID names the call for whoever looks at the provider's side: the same scan and stage, however often they
+// are tried, so that a call that was paid for twice shows.
+func requestID(scan Scan) string {
+	if scan.ID == "" {
+		return ""
+	}
+	return scan.ID + "-" + string(scan.Assignment.Stage)
 }
 
 // visionText passes on what the user wrote, in short and marked as such.

@@ -14,6 +14,7 @@ import (
 // photoScan is a scan of a bottle that nothing is known of yet.
 func photoScan() Scan {
 	return Scan{
+		ID:   "uid-1",
 		Spec: v1alpha1.ScanRequestSpec{ImageURL: "https://images.example/1.jpg", UserInput: "이거 어떻게 버려요?"},
 		Assignment: v1alpha1.Assignment{
 			ID: "assignment-1", Stage: v1alpha1.StageVision, Budget: "main", Model: "gpt-4o", MaxOutputTokens: 300,
@@ -45,7 +46,7 @@ func TestStageCallVision(t *testing.T) {
 	want := Call{
 		API: Responses, Budget: "main", Model: "gpt-4o", Instructions: pack.VisionPrompt, Text: "User's note: 이거 어떻게 버려요?",
 		ImageURL: "https://images.example/1.jpg", ImageDetail: v1alpha1.ImageDetailHigh, SchemaName: "classification", Schema: pack.VisionSchema(),
-		MaxOutputTokens: 300, RequestID: "assignment-1", CacheKey: "vision-" + pack.Version,
+		MaxOutputTokens: 300, RequestID: "uid-1-vision", CacheKey: "vision-" + pack.Version,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("call (-want +got):\n%s", diff)
@@ -79,7 +80,7 @@ func TestStageCallAnswer(t *testing.T) {
 		API: ChatCompletions, Budget: "main", Model: "gpt-4o", Instructions: pack.AnswerPrompt,
 		Text: "Rule: 무색 페트병\nSteps:\n1. 비운다.\n2. 라벨을 뗀다.\n3. 누른다.\nNot covered:\n- 유색 페트병\n" +
 			"Photo: 재활용폐기물 / 무색페트병 / 생수병\nState: 라벨 붙음, 뚜껑 있음\nQuestion: 이거 어떻게 버려요?",
-		SchemaName: "advice", Schema: adviceSchema, MaxOutputTokens: 300, RequestID: "assignment-1",
+		SchemaName: "advice", Schema: adviceSchema, MaxOutputTokens: 300, RequestID: "uid-1-answer",
 		CacheKey: "answer-" + pack.Version + "-clear-pet",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -221,7 +221,7 @@ func (s *Scheduler) enqueue(st *scanState) {
 	}
 	item := queue.Item{
 		Key:        st.name.String(),
-		Lane:       queue.Lane{Namespace: st.name.Namespace, Stage: string(stage), Model: spec.Model},
+		Lane:       s.lane(st, stage),
 		StageIndex: pipeline.StageIndex(stage),
 		Priority:   spec.Priority,
 		User:       st.name.Namespace + "/" + spec.UserID,
@@ -236,6 +236,15 @@ func (s *Scheduler) enqueue(st *scanState) {
 	now := s.clk.Now()
 	s.queue.Upsert(item, now)
 	s.checkLater(st, now)
+}
+
+// lane is what a stage of a scan competes in. Scans that name no model compete with those that name the default.
+func (s *Scheduler) lane(st *scanState, stage v1alpha1.StageName) queue.Lane {
+	lane := queue.Lane{Namespace: st.name.Namespace, Stage: string(stage), Model: st.obj.Spec.Model}
+	if pools := s.byStage[stageKey{st.name.Namespace, stage}]; lane.Model == "" && len(pools) > 0 {
+		lane.Model = s.model(pools[0], &st.obj.Spec)
+	}
+	return lane
 }
 
 // arrival is when the scan was accepted: it keeps its place in the queue for all its stages and attempts.

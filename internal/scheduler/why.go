@@ -83,7 +83,7 @@ func (s *Scheduler) explain(st *scanState, now time.Time) (reason, message strin
 
 func (s *Scheduler) waitInput(st *scanState, now time.Time) waitInput {
 	in := waitInput{now: now, spec: &st.obj.Spec, status: &st.obj.Status, stage: pipeline.NextStage(&st.obj.Status)}
-	if b, ok := s.blocked[queue.Lane{Namespace: st.name.Namespace, Stage: string(in.stage), Model: in.spec.Model}]; ok {
+	if b, ok := s.blocked[s.lane(st, in.stage)]; ok {
 		in.block = &b
 	}
 	_, in.queued = s.queue.Get(st.name.String())
@@ -127,8 +127,7 @@ func (s *Scheduler) noteBlocks(now time.Time) {
 
 // heldSince is since when a scan has been waiting for a reason.
 func (s *Scheduler) heldSince(st *scanState, reason string) time.Time {
-	lane := queue.Lane{Namespace: st.name.Namespace, Stage: string(pipeline.NextStage(&st.obj.Status)), Model: st.obj.Spec.Model}
-	if b, ok := s.blockedSince[lane]; ok && b.reason == reason && b.since.After(st.waitingSince) {
+	if b, ok := s.blockedSince[s.lane(st, pipeline.NextStage(&st.obj.Status))]; ok && b.reason == reason && b.since.After(st.waitingSince) {
 		return b.since
 	}
 	return st.waitingSince

@@ -328,7 +328,7 @@ func (a *assignments) runStages(ctx context.Context, scan *v1alpha1.ScanRequest,
 			}}
 		}
 	}()
-	input := pipeline.Scan{Spec: *scan.Spec.DeepCopy(), Assignment: *scan.Status.Assignment.DeepCopy()}
+	input := pipeline.Scan{ID: string(scan.UID), Spec: *scan.Spec.DeepCopy(), Assignment: *scan.Status.Assignment.DeepCopy()}
 	if scan.Status.Result != nil {
 		input.Result = *scan.Status.Result.DeepCopy()
 	}
