@@ -93,8 +93,10 @@ report() {
 	last=$(tail -n 1 "$log")
 	if [[ $last == */hack/controlplane ]]; then
 		say "$((SECONDS - started)) s: linking"
+	elif ((done == 0)); then
+		say "$((SECONDS - started)) s: all packages so far are cached"
 	else
-		say "$((SECONDS - started)) s: $done of at most $total packages, now ${last:-starting}"
+		say "$((SECONDS - started)) s: $done of at most $total packages, now $last"
 	fi
 }
 ticks=0
