@@ -62,6 +62,8 @@ type generator struct {
 	pending map[string]int // unfinished scans by user
 	wake    chan struct{}
 	done    int
+	// midway is called once, a quarter into the measurement.
+	midway func() error
 }
 
 func newGenerator(c client.Client, o options, users []share) *generator {
@@ -169,6 +171,12 @@ func (g *generator) run(ctx context.Context) (*report, error) {
 	for time.Now().Before(end) {
 		if before == nil && time.Since(begin) >= g.opts.warmup {
 			before = readSim(ctx, g.opts.simURL)
+		}
+		if g.midway != nil && time.Since(begin) >= g.opts.warmup+g.opts.duration/4 {
+			if err := g.midway(); err != nil {
+				return nil, err
+			}
+			g.midway = nil
 		}
 		if user, ok := g.want(); ok {
 			select {

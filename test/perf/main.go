@@ -1,7 +1,8 @@
-// Command load keeps a number of scans unfinished, in a closed loop, and says how the operator and the simulated
+// Command perf keeps a number of scans unfinished, in a closed loop, and says how the operator and the simulated
 // provider fared: throughput against what the tokens allow, 429s, waits by user, tokens spent in vain.
 //
-// It creates ScanRequest objects itself and follows them with one watch.
+// It creates ScanRequest objects itself and follows them with one watch. With --scenarios it runs whole
+// measurements, each on a local stack of its own.
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -35,6 +37,10 @@ type options struct {
 	users      string
 	images     string
 	deadline   int
+	scenarios  string
+	k8sDir     string
+	binDir     string
+	configDir  string
 }
 
 func main() {
@@ -49,6 +55,10 @@ func main() {
 	flag.StringVar(&o.users, "users", "one:1", "users and their shares of the scans, e.g. a:10,b:1,c:1")
 	flag.StringVar(&o.images, "images", "https://images.example.org/%d.jpg", "image URL; %d is the scan's number")
 	flag.IntVar(&o.deadline, "deadline-seconds", 1800, "deadline of each scan")
+	flag.StringVar(&o.scenarios, "scenarios", "", "run the scenarios whose name matches this expression, each on a stack of its own, instead of loading a running one")
+	flag.StringVar(&o.k8sDir, "k8s-dir", "bin/k8s", "scenarios: directory of etcd and kube-apiserver")
+	flag.StringVar(&o.binDir, "bin-dir", "bin", "scenarios: directory of the product's programs")
+	flag.StringVar(&o.configDir, "config", "config", "scenarios: directory of the CRDs and roles")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -56,56 +66,84 @@ func main() {
 	err := run(ctx, o)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
+		fmt.Fprintln(os.Stderr, "perf:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, o options) error {
+// load is a generator and the watch that feeds it.
+type load struct {
+	client    client.Client
+	generator *generator
+	stop      context.CancelFunc
+	stopped   chan error
+}
+
+// newLoad connects a generator to the cluster of o.kubeconfig.
+func newLoad(ctx context.Context, o options) (*load, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", o.kubeconfig, err)
+		return nil, fmt.Errorf("read %s: %w", o.kubeconfig, err)
 	}
 	config.QPS, config.Burst = 2000, 2000
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return err
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
 	}
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("make a client: %w", err)
 	}
 	objects, err := cache.New(config, cache.Options{
 		Scheme: scheme, DefaultNamespaces: map[string]cache.Config{o.namespace: {}},
 		DefaultTransform: cache.TransformStripManagedFields(),
 	})
 	if err != nil {
-		return fmt.Errorf("make a cache: %w", err)
+		return nil, fmt.Errorf("make a cache: %w", err)
 	}
 	mix, err := parseUsers(o.users)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	g := newGenerator(c, o, mix)
 	informer, err := objects.GetInformer(ctx, &v1alpha1.ScanRequest{})
 	if err != nil {
-		return fmt.Errorf("watch scans: %w", err)
+		return nil, fmt.Errorf("watch scans: %w", err)
 	}
 	if _, err := informer.AddEventHandler(g.handler()); err != nil {
-		return fmt.Errorf("watch scans: %w", err)
+		return nil, fmt.Errorf("watch scans: %w", err)
 	}
-	cacheCtx, stopCache := context.WithCancel(ctx)
-	defer stopCache()
-	stopped := make(chan error, 1)
-	go func() { stopped <- objects.Start(cacheCtx) }()
+	cacheCtx, stop := context.WithCancel(ctx)
+	l := &load{client: c, generator: g, stop: stop, stopped: make(chan error, 1)}
+	go func() { l.stopped <- objects.Start(cacheCtx) }()
 	if !objects.WaitForCacheSync(ctx) {
-		return errors.New("the watch does not start")
+		l.close()
+		return nil, errors.New("the watch does not start")
 	}
-	report, err := g.run(ctx)
+	return l, nil
+}
+
+// close ends the watch.
+func (l *load) close() {
+	l.stop()
+	<-l.stopped
+}
+
+func run(ctx context.Context, o options) error {
+	if o.scenarios != "" {
+		return runScenarios(ctx, o, os.Stdout)
+	}
+	l, err := newLoad(ctx, o)
 	if err != nil {
 		return err
 	}
-	report.print(os.Stdout)
-	stopCache()
-	return <-stopped
+	defer l.close()
+	r, err := l.generator.run(ctx)
+	if err != nil {
+		return err
+	}
+	r.print(os.Stdout)
+	return nil
 }
