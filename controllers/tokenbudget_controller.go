@@ -69,7 +69,9 @@ func (r *TokenBudgetReconciler) writeStatus(ctx context.Context, b *v1alpha1.Tok
 		return ctrl.Result{}, nil // deleted meanwhile
 	}
 	before := b.DeepCopy()
-	computeBudgetStatus(b, key, stats, r.DefaultEndpoint, r.Clock.Now())
+	computeBudgetStatus(b, budgetInput{
+		key: key, stats: stats, word: r.Scheduler.ProviderWord(name), defaultEndpoint: r.DefaultEndpoint, now: r.Clock.Now(),
+	})
 	if apiequality.Semantic.DeepEqual(before.Status, b.Status) {
 		return ctrl.Result{}, nil
 	}

@@ -136,7 +136,7 @@ func TestBudgetConditions(t *testing.T) {
 			if tc.spec != nil {
 				tc.spec(b)
 			}
-			computeBudgetStatus(b, tc.key, tc.stats, "", t0.Add(time.Minute))
+			computeBudgetStatus(b, budgetInput{key: tc.key, stats: tc.stats, now: t0.Add(time.Minute)})
 			for _, c := range b.Status.Conditions {
 				if got := string(c.Status) + " " + c.Reason; got != tc.want[c.Type] {
 					t.Errorf("%s = %s, want %s", c.Type, got, tc.want[c.Type])

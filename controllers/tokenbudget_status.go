@@ -12,13 +12,23 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
+// budgetInput is what a budget's status is derived from.
+type budgetInput struct {
+	key   scheduler.Key
+	stats budget.Stats
+	// word is what the provider said when it last refused the key or the quota.
+	word            string
+	defaultEndpoint string
+	now             time.Time
+}
+
 // computeBudgetStatus derives a budget's status from its key and its ledger's figures.
-func computeBudgetStatus(b *v1alpha1.TokenBudget, key scheduler.Key, stats budget.Stats, defaultEndpoint string, now time.Time) {
-	s := &b.Status
+func computeBudgetStatus(b *v1alpha1.TokenBudget, in budgetInput) {
+	s, stats := &b.Status, in.stats
 	s.ObservedGeneration = b.Generation
 	s.Endpoint = b.Spec.Endpoint
 	if s.Endpoint == "" {
-		s.Endpoint = defaultEndpoint
+		s.Endpoint = in.defaultEndpoint
 	}
 	s.Limits = v1alpha1.BudgetLimits{
 		TokensPerMinute: stats.TokensPerMinute, RequestsPerMinute: stats.RequestsPerMinute, RatePercent: stats.RatePercent,
@@ -45,13 +55,13 @@ func computeBudgetStatus(b *v1alpha1.TokenBudget, key scheduler.Key, stats budge
 		s.Quota = &v1alpha1.QuotaStatus{PeriodStart: metav1.NewMicroTime(stats.QuotaPeriodStart), UsedTokens: stats.QuotaUsed}
 	}
 	if s.Bucket == nil || totals != s.Totals || stats.InFlight > 0 { // an idle budget's bucket is as good as its last state
-		s.Bucket = snapshotBucket(stats, now)
+		s.Bucket = snapshotBucket(stats, in.now)
 	}
 	s.Totals = totals
 
-	setBudgetCondition(b, readyCondition(key, stats))
+	setBudgetCondition(b, readyCondition(in))
 	setBudgetCondition(b, throttledCondition(stats))
-	setBudgetCondition(b, quotaCondition(b, stats))
+	setBudgetCondition(b, quotaCondition(b, in))
 }
 
 func setBudgetCondition(b *v1alpha1.TokenBudget, c metav1.Condition) {
@@ -71,13 +81,13 @@ func snapshotBucket(stats budget.Stats, now time.Time) *v1alpha1.BucketSnapshot 
 	}
 }
 
-func readyCondition(key scheduler.Key, stats budget.Stats) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: key.Reason, Message: key.Message}
+func readyCondition(in budgetInput) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: in.key.Reason, Message: in.key.Message}
 	switch {
-	case !key.Ready:
-	case stats.Hold == budget.HoldUnauthorized:
+	case !in.key.Ready:
+	case in.stats.Hold == budget.HoldUnauthorized:
 		c.Reason = v1alpha1.ReasonKeyRejected
-		c.Message = "the provider does not accept the key; put a valid one into the Secret, scans wait until then"
+		c.Message = "the provider does not accept the key; put a valid one into the Secret, scans wait until then" + quoted(in.word)
 	default:
 		c.Status = metav1.ConditionTrue
 	}
@@ -96,7 +106,16 @@ func throttledCondition(stats budget.Stats) metav1.Condition {
 	return c
 }
 
-func quotaCondition(b *v1alpha1.TokenBudget, stats budget.Stats) metav1.Condition {
+// quoted adds the provider's own words to a message.
+func quoted(word string) string {
+	if word == "" {
+		return ""
+	}
+	return ". The provider said: " + word
+}
+
+func quotaCondition(b *v1alpha1.TokenBudget, in budgetInput) metav1.Condition {
+	stats := in.stats
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionQuotaExhausted, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonQuotaAvailable,
 		Message: "calls are paid for",
@@ -104,7 +123,7 @@ func quotaCondition(b *v1alpha1.TokenBudget, stats budget.Stats) metav1.Conditio
 	switch q := b.Spec.Quota; {
 	case stats.Hold == budget.HoldQuotaExhausted:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonProviderQuotaExhausted
-		c.Message = "the provider's quota is used up; add credit or raise the limit there. Scans wait, a probe call finds out"
+		c.Message = "the provider's quota is used up; add credit or raise the limit there. Scans wait, a probe call finds out" + quoted(in.word)
 	case q != nil && stats.QuotaUsed >= q.Tokens:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonOwnQuotaExhausted
 		c.Message = fmt.Sprintf("%d of %d tokens of spec.quota are used in this %s; scans wait for the next one or a higher quota",

@@ -22,6 +22,7 @@ type Decisions struct {
 	reserved  *prometheus.CounterVec
 	used      *prometheus.CounterVec
 	throttled *prometheus.CounterVec
+	ratio     *prometheus.HistogramVec
 }
 
 var _ scheduler.Observer = (*Decisions)(nil)
@@ -56,8 +57,13 @@ func NewDecisions(r prometheus.Registerer) *Decisions {
 		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_provider_rejections_total", Help: "Calls the provider rejected for its limits, by kind.",
 		}, []string{"budget", "kind"}),
+		ratio: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "scan_estimate_ratio",
+			Help:    "What a call cost over what was reserved for it: as charged by the provider's limits, or as used by its own report.",
+			Buckets: []float64{0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1, 1.05, 1.1, 1.25, 1.5, 2, 4},
+		}, []string{"model", "stage", "kind"}),
 	}
-	r.MustRegister(d.queueWait, d.dispatch, d.failed, d.calls, d.callTime, d.reserved, d.used, d.throttled)
+	r.MustRegister(d.queueWait, d.dispatch, d.failed, d.calls, d.callTime, d.reserved, d.used, d.throttled, d.ratio)
 	return d
 }
 
@@ -73,27 +79,33 @@ func (d *Decisions) Dispatched(took time.Duration) { d.dispatch.Observe(took.Sec
 func (d *Decisions) WriteFailed() { d.failed.Inc() }
 
 // Settled notes how a try ended and what it cost.
-func (d *Decisions) Settled(budgetName, model string, stage v1alpha1.StageName, class v1alpha1.FailureClass, reserved int64, usage v1alpha1.TokenUsage, took time.Duration) {
+func (d *Decisions) Settled(t scheduler.Try) {
 	outcome := "ok"
-	if class != "" {
-		outcome = string(class)
+	if t.Class != "" {
+		outcome = string(t.Class)
 	}
-	s := string(stage)
-	d.calls.WithLabelValues(budgetName, model, s, outcome).Inc()
-	if class == "" {
-		d.callTime.WithLabelValues(model, s).Observe(took.Seconds())
+	stage := string(t.Stage)
+	d.calls.WithLabelValues(t.Budget, t.Model, stage, outcome).Inc()
+	if t.Class == "" {
+		d.callTime.WithLabelValues(t.Model, stage).Observe(t.Took.Seconds())
 	}
-	if reserved > 0 {
-		d.reserved.WithLabelValues(budgetName, model, s).Add(float64(reserved))
-	}
-	for kind, n := range map[string]int64{"input": usage.Input, "cached_input": usage.CachedInput, "output": usage.Output} {
-		if n > 0 {
-			d.used.WithLabelValues(budgetName, model, s, kind).Add(float64(n))
+	if t.Reserved > 0 {
+		d.reserved.WithLabelValues(t.Budget, t.Model, stage).Add(float64(t.Reserved))
+		if t.Charged > 0 {
+			d.ratio.WithLabelValues(t.Model, stage, "charged").Observe(float64(t.Charged) / float64(t.Reserved))
+		}
+		if used := t.Usage.Input + t.Usage.Output; used > 0 {
+			d.ratio.WithLabelValues(t.Model, stage, "used").Observe(float64(used) / float64(t.Reserved))
 		}
 	}
-	switch class {
+	for kind, n := range map[string]int64{"input": t.Usage.Input, "cached_input": t.Usage.CachedInput, "output": t.Usage.Output} {
+		if n > 0 {
+			d.used.WithLabelValues(t.Budget, t.Model, stage, kind).Add(float64(n))
+		}
+	}
+	switch t.Class {
 	case v1alpha1.FailureRateLimited, v1alpha1.FailureQuotaExhausted, v1alpha1.FailureSlowDown, v1alpha1.FailureUnauthorized:
-		d.throttled.WithLabelValues(budgetName, string(class)).Inc()
+		d.throttled.WithLabelValues(t.Budget, string(t.Class)).Inc()
 	}
 }
 

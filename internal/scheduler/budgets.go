@@ -24,6 +24,8 @@ type account struct {
 	key    Key
 	ledger *budget.Ledger
 	models map[string]struct{}
+	// word is what the provider said when it last refused the key or the quota.
+	word string
 	// held is set while the ledger holds everything back, so that the change is logged once.
 	held bool
 }

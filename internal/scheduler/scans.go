@@ -139,6 +139,7 @@ func (s *Scheduler) settle(st *scanState) {
 		Output:      record.Tokens.Output - r.before.Output,
 	}
 	took := record.FinishedAt.Sub(record.StartedAt.Time)
+	var charged int64
 	s.endRun(st, func(l *budget.Ledger, id string) {
 		switch class {
 		case v1alpha1.FailureWorkerLost, v1alpha1.FailureDrained:
@@ -148,13 +149,20 @@ func (s *Scheduler) settle(st *scanState) {
 		settled := l.Settle(id, budget.Result{
 			Usage: usage, Observation: record.RateLimit, Class: class, Code: code, RetryAfter: retryAfter,
 		}, now)
+		charged = settled.Charged
 		if class == "" {
 			s.estimator.Observe(string(r.stage), r.model, budget.Sample{
 				Formula: r.formula, Charged: settled.Charged, Input: usage.Input, Output: usage.Output, Seconds: took.Seconds(),
 			})
 		}
 	})
-	s.opts.Observer.Settled(r.budget.Name, r.model, r.stage, class, r.reserved, usage, took)
+	if acc := s.budgets[r.budget]; acc != nil && (class == v1alpha1.FailureUnauthorized || class == v1alpha1.FailureQuotaExhausted) {
+		acc.word = record.Message
+	}
+	s.opts.Observer.Settled(Try{
+		Budget: r.budget.Name, Model: r.model, Stage: r.stage, Class: class,
+		Reserved: r.reserved, Charged: charged, Usage: usage, Took: took,
+	})
 }
 
 // endRun takes a run off its worker and its budget.

@@ -67,12 +67,28 @@ type Options struct {
 type Observer interface {
 	// Assigned is called when a stage is given to a worker, with the time since the scan began to wait for it.
 	Assigned(pool string, stage v1alpha1.StageName, waited time.Duration)
-	// Settled is called when a call has ended, with what was reserved and what the provider reported.
-	Settled(budgetName, model string, stage v1alpha1.StageName, class v1alpha1.FailureClass, reserved int64, usage v1alpha1.TokenUsage, took time.Duration)
+	// Settled is called when a try of a stage has ended.
+	Settled(t Try)
 	// Dispatched is called when an assignment is stored, with the time since it was decided.
 	Dispatched(took time.Duration)
 	// WriteFailed is called when an assignment could not be stored.
 	WriteFailed()
+}
+
+// Try is a try of a stage that has ended.
+type Try struct {
+	// Budget and Model are empty for stages that need no tokens.
+	Budget, Model string
+	Stage         v1alpha1.StageName
+	// Class is the class of failure, empty for a success.
+	Class v1alpha1.FailureClass
+	// Reserved is what was taken from the budget, Charged what the provider's headers prove it took, zero where
+	// they do not. In tokens.
+	Reserved, Charged int64
+	// Usage is what the provider reported.
+	Usage v1alpha1.TokenUsage
+	// Took is the time at the worker.
+	Took time.Duration
 }
 
 // Scheduler is the model and the loop. All methods are safe for concurrent use.
@@ -157,7 +173,6 @@ func (s *Scheduler) assignmentID() string {
 type noObserver struct{}
 
 func (noObserver) Assigned(string, v1alpha1.StageName, time.Duration) {}
-func (noObserver) Settled(string, string, v1alpha1.StageName, v1alpha1.FailureClass, int64, v1alpha1.TokenUsage, time.Duration) {
-}
-func (noObserver) Dispatched(time.Duration) {}
-func (noObserver) WriteFailed()             {}
+func (noObserver) Settled(Try)                                        {}
+func (noObserver) Dispatched(time.Duration)                           {}
+func (noObserver) WriteFailed()                                       {}

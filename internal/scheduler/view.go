@@ -98,6 +98,16 @@ func (s *Scheduler) BudgetStats(name types.NamespacedName) (stats budget.Stats, 
 	return acc.ledger.Stats(s.clk.Now()), true
 }
 
+// ProviderWord returns what the provider said when it last refused a budget's key or quota.
+func (s *Scheduler) ProviderWord(name types.NamespacedName) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if acc := s.budgets[name]; acc != nil {
+		return acc.word
+	}
+	return ""
+}
+
 // Budgets lists the known budgets.
 func (s *Scheduler) Budgets() []types.NamespacedName {
 	s.mu.Lock()
