@@ -160,6 +160,10 @@ func (l *Ledger) time(at instant) time.Time {
 // advance brings everything up to now: calls whose dispatch delay is over land, buckets refill, holds age.
 func (l *Ledger) advance(now time.Time) instant {
 	to := max(l.at(now), l.now)
+	due := to-l.ticked >= tickEvery
+	if due { // First, or calls of a bound that shrinks would land in the past.
+		l.dispatch.fade(to - l.ticked)
+	}
 	l.landUntil(to)
 	for i := range l.meters {
 		if m := &l.meters[i]; m.active {
@@ -167,7 +171,7 @@ func (l *Ledger) advance(now time.Time) instant {
 		}
 	}
 	l.now = to
-	if to-l.ticked >= tickEvery {
+	if due {
 		l.tick(to)
 	}
 	return to
@@ -207,7 +211,6 @@ func (l *Ledger) tick(to instant) {
 			m.follow.fade(elapsed, m.perSecond())
 		}
 	}
-	l.dispatch.fade(elapsed)
 	if l.headers.expire(to) {
 		l.applyLimits()
 	}

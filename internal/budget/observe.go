@@ -82,7 +82,7 @@ func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool,
 		requestMeter: o.RemainingRequests, dailyMeter: o.RemainingRequests,
 	} {
 		m := &l.meters[i]
-		if !m.active || l.shown(i, o) != m.limit {
+		if limit := l.shown(i, o); !m.active || limit <= 0 || limit != m.limit {
 			continue
 		}
 		w.remaining, w.certainKnown = remaining, known
