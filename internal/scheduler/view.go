@@ -16,8 +16,9 @@ type Standing struct {
 	// Ahead is the number of scans that go first, TokensAhead what they reserve.
 	Ahead       int
 	TokensAhead int64
-	// Wait is the estimated time until the scan is assigned; zero where it is unknown.
-	Wait time.Duration
+	// Wait is the estimated time until the scan is assigned, if WaitKnown.
+	Wait      time.Duration
+	WaitKnown bool
 	// Reason and Message say why the scan waits.
 	Reason, Message string
 }
@@ -33,28 +34,8 @@ func (s *Scheduler) Standing(name types.NamespacedName) (standing Standing, ok b
 	pos, _ := s.queue.Position(name.String())
 	standing = Standing{Ahead: pos.Ahead, TokensAhead: pos.TokensAhead}
 	standing.Reason, standing.Message = s.explain(st, s.clk.Now())
-	stage := pipeline.NextStage(&st.obj.Status)
-	if perMinute := s.tokensPerMinute(stageKey{name.Namespace, stage}); perMinute > 0 {
-		standing.Wait = time.Duration(float64(pos.TokensAhead) / perMinute * float64(time.Minute))
-	}
+	standing.Wait, standing.WaitKnown = s.waitOf(st)
 	return standing, true
-}
-
-// tokensPerMinute is what the budgets of the pools for a stage allow together.
-func (s *Scheduler) tokensPerMinute(k stageKey) float64 {
-	var sum float64
-	seen := map[types.NamespacedName]bool{}
-	for _, p := range s.byStage[k] {
-		for _, ref := range p.spec.Budgets {
-			name := types.NamespacedName{Namespace: k.namespace, Name: ref.Name}
-			if acc := s.budgets[name]; acc != nil && acc.key.Ready && !seen[name] {
-				seen[name] = true
-				stats := acc.ledger.Stats(s.clk.Now())
-				sum += float64(stats.TokensPerMinute) * float64(stats.RatePercent) / 100
-			}
-		}
-	}
-	return sum
 }
 
 // PoolLoad is the work of a pool.

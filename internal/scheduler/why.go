@@ -22,9 +22,9 @@ type waitInput struct {
 	stage  v1alpha1.StageName
 	block  *block
 	queued bool
-	// ahead and perHour are for the message alone, and zero where it is not asked for.
-	ahead   queue.Position
-	perHour float64
+	// ahead and wait are for the message alone, and zero where it is not asked for.
+	ahead queue.Position
+	wait  time.Duration
 }
 
 // waitCheck finds one reason for waiting.
@@ -53,9 +53,8 @@ func checkBlocked(in waitInput) (string, string, bool) {
 	message := in.block.message
 	if in.queued && in.ahead.Ahead > 0 {
 		message += fmt.Sprintf("; %d scans with %s tokens ahead", in.ahead.Ahead, thousands(in.ahead.TokensAhead))
-		if in.perHour > 0 {
-			eta := time.Duration(float64(in.ahead.TokensAhead) / in.perHour * float64(time.Hour))
-			message += ", about " + eta.Round(time.Second).String()
+		if in.wait > 0 {
+			message += ", about " + in.wait.Round(time.Second).String()
 		}
 	}
 	return in.block.reason, message, true
@@ -77,7 +76,7 @@ func (s *Scheduler) reasonOf(st *scanState, now time.Time) string {
 func (s *Scheduler) explain(st *scanState, now time.Time) (reason, message string) {
 	in := s.waitInput(st, now)
 	in.ahead, _ = s.queue.Position(st.name.String())
-	in.perHour = s.tokensPerMinute(stageKey{st.name.Namespace, in.stage}) * 60
+	in.wait, _ = s.waitOf(st)
 	return firstReason(in)
 }
 

@@ -1,0 +1,126 @@
+package scheduler
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+)
+
+// outlook is what an estimate of a wait is made from.
+type outlook struct {
+	// rate is what the budgets refill together, in tokens per second; level what is in them now, below zero where
+	// they owe. held is how long they all are held back from now on.
+	rate, level float64
+	held        time.Duration
+	// ahead and tokensAhead are the scans that go first and what they reserve; own is what the scan reserves.
+	ahead       int
+	tokensAhead int64
+	own         int64
+	// slots and busy are the places at the pool's workers and how many are taken, for seconds each.
+	slots, busy int
+	seconds     float64
+	// follow is what each scan ahead will reserve for a later stage when this one is done, and thereby before the
+	// scan's turn: later stages go first. running is the number of scans of this stage under way.
+	follow  float64
+	running int
+}
+
+// wait estimates the time until the scan is assigned; ok is false where nothing feeds it.
+//
+// The tokens served until then are those reserved ahead and those of later stages that come in meanwhile: of the
+// scans under way, which are done evenly over the time a call takes, and of the scans ahead that are assigned and
+// done before the scan's own turn. The latter depend on the wait itself, so that it is found by iteration.
+func (o outlook) wait() (d time.Duration, ok bool) {
+	if o.slots == 0 {
+		return 0, false
+	}
+	var byTokens float64
+	if o.own > 0 {
+		if o.rate <= 0 {
+			return 0, false
+		}
+		need := float64(o.tokensAhead+o.own) - o.level
+		byTokens = max(need/o.rate, 0)
+		for range 12 {
+			follow := 0.0
+			if o.seconds > 0 {
+				follow = float64(o.running) * min(byTokens/o.seconds, 1)
+				if byTokens > o.seconds {
+					follow += float64(o.ahead) * (byTokens - o.seconds) / byTokens
+				}
+			}
+			byTokens = max((need+o.follow*follow)/o.rate, 0)
+		}
+	}
+	// Places become free evenly, each after the time a call takes.
+	byWorkers := 0.0
+	if lack := o.ahead + 1 - (o.slots - o.busy); lack > 0 {
+		byWorkers = float64(lack) * o.seconds / float64(o.slots)
+	}
+	return o.held + time.Duration(max(byTokens, byWorkers)*float64(time.Second)), true
+}
+
+// outlookFor gathers what the estimate for a waiting scan is made from.
+func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName) outlook {
+	now := s.clk.Now()
+	pos, _ := s.queue.Position(st.name.String())
+	o := outlook{ahead: pos.Ahead, tokensAhead: pos.TokensAhead}
+	if item, ok := s.queue.Get(st.name.String()); ok {
+		o.own = item.Tokens
+	}
+	model := s.lane(st, stage).Model
+	if e, ok := s.estimator.Expect(string(stage), model); ok {
+		o.seconds = e.Seconds
+	}
+	held, seen := time.Duration(-1), map[types.NamespacedName]bool{}
+	for _, p := range s.byStage[stageKey{st.name.Namespace, stage}] {
+		for _, w := range p.workers {
+			if !w.Draining {
+				o.slots += w.Capacity
+				o.busy += w.inFlight
+			}
+		}
+		for _, ref := range p.spec.Budgets {
+			name := types.NamespacedName{Namespace: st.name.Namespace, Name: ref.Name}
+			acc := s.budgets[name]
+			if acc == nil || !acc.key.Ready || seen[name] || !acc.serves(model) {
+				continue
+			}
+			seen[name] = true
+			stats := acc.ledger.Stats(now)
+			o.rate += float64(stats.TokensPerMinute) * float64(stats.RatePercent) / 100 / 60
+			o.level += float64(stats.Tokens.Available)
+			until := time.Duration(0)
+			if !stats.ResumeAt.IsZero() {
+				until = max(stats.ResumeAt.Sub(now), 0)
+			}
+			if held < 0 || until < held {
+				held = until
+			}
+		}
+	}
+	o.held = max(held, 0)
+	if stage == v1alpha1.StageVision {
+		if e, ok := s.estimator.Expect(string(v1alpha1.StageAnswer), model); ok {
+			o.follow = e.Charge
+		}
+		o.running = o.busy
+	}
+	return o
+}
+
+// waitOf estimates how long a waiting scan has still to wait; ok is false where that is not known.
+func (s *Scheduler) waitOf(st *scanState) (time.Duration, bool) {
+	stage := pipeline.NextStage(&st.obj.Status)
+	if st.obj.Spec.Suspend || stage == "" {
+		return 0, false
+	}
+	d, ok := s.outlookFor(st, stage).wait()
+	if r := st.obj.Status.Retry; ok && r != nil && r.Stage == stage {
+		d = max(d, r.After.Sub(s.clk.Now()))
+	}
+	return d, ok
+}
