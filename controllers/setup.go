@@ -32,6 +32,8 @@ type Options struct {
 	ScanConcurrency int
 	// Clock tells the time.
 	Clock clock.WithTicker
+	// QueueAddress is where the leader serves the standings of waiting scans; empty for nowhere.
+	QueueAddress string
 	// Registry takes the metrics.
 	Registry prometheus.Registerer
 }
@@ -62,6 +64,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	if err := mgr.Add(runner); err != nil {
 		return fmt.Errorf("add the scheduler: %w", err)
+	}
+	if o.QueueAddress != "" {
+		if err := mgr.Add(&QueueServer{Address: o.QueueAddress, Scheduler: sched, Log: mgr.GetLogger().WithName("queue")}); err != nil {
+			return fmt.Errorf("add the queue's server: %w", err)
+		}
 	}
 	if err := mgr.Add(notifier); err != nil {
 		return fmt.Errorf("add the load notifier: %w", err)

@@ -48,6 +48,7 @@ type options struct {
 	burst              int
 	maxWrites          int
 	scanWorkers        int
+	queueAddr          string
 	zap                zap.Options
 }
 
@@ -66,6 +67,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.IntVar(&o.burst, "kube-api-burst", 1000, "Requests to the API server in a burst.")
 	fs.IntVar(&o.maxWrites, "max-writes", 64, "Status writes of the scheduler under way at the same time.")
 	fs.IntVar(&o.scanWorkers, "scan-concurrency", 8, "ScanRequests reconciled at the same time.")
+	fs.StringVar(&o.queueAddr, "queue-bind-address", ":8082", "Address where the leader tells the HTTP API how waiting scans stand; empty turns it off.")
 	o.zap.BindFlags(fs)
 }
 
@@ -99,7 +101,8 @@ func run(ctx context.Context, o options) error {
 	}
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
 		Namespace: o.namespace, Pack: pack, MaxWrites: o.maxWrites, ScanConcurrency: o.scanWorkers,
-		Clock: clock.RealClock{}, Registry: metrics.Registry,
+		QueueAddress: o.queueAddr,
+		Clock:        clock.RealClock{}, Registry: metrics.Registry,
 		Workers: controllers.WorkerDefaults{
 			Image: o.workerImage, ServiceAccountName: o.workerAccount,
 			DefaultEndpoint: o.defaultEndpoint, KnowledgeConfigMap: o.knowledgeConfigMap,

@@ -52,6 +52,10 @@ type Options struct {
 	// and model; 0 leaves it its defaults.
 	TokensPerMinute, RequestsPerMinute int64
 
+	// StandbyManager starts a second manager, "manager-2", that takes over when
+	// the first one dies.
+	StandbyManager bool
+
 	// ManagerArgs, APIArgs and SimArgs are further arguments.
 	ManagerArgs, APIArgs, SimArgs []string
 	// RestartBackoff spaces the restarts of components and containers that

@@ -50,8 +50,13 @@ func (s *Stack) startProduct(ctx context.Context) error {
 			endpoint = s.simURL + "/v1"
 		}
 	}
-	if err := s.startManager(ctx, endpoint); err != nil {
+	if err := s.startManager(ctx, "manager", endpoint); err != nil {
 		return err
+	}
+	if s.opts.StandbyManager {
+		if err := s.startManager(ctx, "manager-2", endpoint); err != nil {
+			return err
+		}
 	}
 	return s.startAPI(ctx)
 }
@@ -77,7 +82,7 @@ func (s *Stack) startSim(ctx context.Context) error {
 	return s.launch(ctx, c, s.simURL+"/v1")
 }
 
-func (s *Stack) startManager(ctx context.Context, endpoint string) error {
+func (s *Stack) startManager(ctx context.Context, name, endpoint string) error {
 	metrics, err := freeAddress(ctx, "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -86,18 +91,24 @@ func (s *Stack) startManager(ctx context.Context, endpoint string) error {
 	if err != nil {
 		return err
 	}
+	queue, err := freeAddress(ctx, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	s.queueURLs = append(s.queueURLs, "http://"+queue)
 	args := []string{
 		"--kubeconfig=" + s.componentKubeconfig("manager"),
 		"--namespace=" + s.opts.Namespace,
 		"--leader-elect=true",
 		"--metrics-bind-address=" + metrics, "--metrics-secure=false",
 		"--health-probe-bind-address=" + health,
+		"--queue-bind-address=" + queue,
 		"--worker-image=local/worker", // the local node takes the program from BinDir
 	}
 	if endpoint != "" {
 		args = append(args, "--default-endpoint="+endpoint)
 	}
-	c := s.component("manager", filepath.Join(s.opts.BinDir, "manager"), append(args, s.opts.ManagerArgs...))
+	c := s.component(name, filepath.Join(s.opts.BinDir, "manager"), append(args, s.opts.ManagerArgs...))
 	c.ready = answers("http://" + health + "/readyz")
 	return s.launch(ctx, c, "metrics at http://"+metrics+"/metrics")
 }

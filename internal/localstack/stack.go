@@ -35,6 +35,7 @@ type Stack struct {
 	hurried  sync.Once
 
 	kubeURL, apiURL, simURL string
+	queueURLs               []string
 	admin                   keyPair
 	config                  *rest.Config
 
@@ -325,6 +326,10 @@ func (s *Stack) APIURL() string { return s.apiURL }
 // SimURL is the base URL of the simulated provider; its control interface is
 // below /sim. It is empty with a real provider.
 func (s *Stack) SimURL() string { return s.simURL }
+
+// QueueURLs are the base URLs of the managers' queue servers, of which the
+// leader's answers.
+func (s *Stack) QueueURLs() []string { return s.queueURLs }
 
 // LogDir has a log file per component and per pod.
 func (s *Stack) LogDir() string { return filepath.Join(s.opts.Dir, "log") }

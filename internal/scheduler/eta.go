@@ -7,10 +7,14 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
 // outlook is what an estimate of a wait is made from.
 type outlook struct {
+	// model is the model of the calls, charge what one of them usually reserves.
+	model  string
+	charge float64
 	// rate is what the budgets refill together, in tokens per second; level what is in them now, below zero where
 	// they owe. held is how long they all are held back from now on.
 	rate, level float64
@@ -65,18 +69,24 @@ func (o outlook) wait() (d time.Duration, ok bool) {
 
 // outlookFor gathers what the estimate for a waiting scan is made from.
 func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName) outlook {
-	now := s.clk.Now()
+	o := s.outlookOf(st.name.Namespace, stage, s.lane(st, stage).Model)
 	pos, _ := s.queue.Position(st.name.String())
-	o := outlook{ahead: pos.Ahead, tokensAhead: pos.TokensAhead}
+	o.ahead, o.tokensAhead = pos.Ahead, pos.TokensAhead
 	if item, ok := s.queue.Get(st.name.String()); ok {
 		o.own = item.Tokens
 	}
-	model := s.lane(st, stage).Model
+	return o
+}
+
+// outlookOf gathers what is the same for all scans of a stage and a model.
+func (s *Scheduler) outlookOf(namespace string, stage v1alpha1.StageName, model string) outlook {
+	now := s.clk.Now()
+	o := outlook{model: model}
 	if e, ok := s.estimator.Expect(string(stage), model); ok {
-		o.seconds = e.Seconds
+		o.seconds, o.charge = e.Seconds, e.Charge
 	}
 	held, seen := time.Duration(-1), map[types.NamespacedName]bool{}
-	for _, p := range s.byStage[stageKey{st.name.Namespace, stage}] {
+	for _, p := range s.byStage[stageKey{namespace, stage}] {
 		for _, w := range p.workers {
 			if !w.Draining {
 				o.slots += w.Capacity
@@ -84,7 +94,7 @@ func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName) outlook 
 			}
 		}
 		for _, ref := range p.spec.Budgets {
-			name := types.NamespacedName{Namespace: st.name.Namespace, Name: ref.Name}
+			name := types.NamespacedName{Namespace: namespace, Name: ref.Name}
 			acc := s.budgets[name]
 			if acc == nil || !acc.key.Ready || seen[name] || !acc.serves(model) {
 				continue
@@ -123,4 +133,24 @@ func (s *Scheduler) waitOf(st *scanState) (time.Duration, bool) {
 		d = max(d, r.After.Sub(s.clk.Now()))
 	}
 	return d, ok
+}
+
+// NewcomerWait estimates the wait of a scan that would be created now by a user who has none; ok is false where
+// that is not known. It is the wait behind everything that is in the queue for the first stage, and so the
+// longest a newcomer has to expect.
+func (s *Scheduler) NewcomerWait(namespace string) (wait time.Duration, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stage := pipeline.Stages[0]
+	pools := s.byStage[stageKey{namespace, stage}]
+	if len(pools) == 0 {
+		return 0, false
+	}
+	o := s.outlookOf(namespace, stage, s.model(pools[0], &v1alpha1.ScanRequestSpec{}))
+	counts := s.queue.LenLane(queue.Lane{Namespace: namespace, Stage: string(stage), Model: o.model})
+	o.ahead, o.tokensAhead, o.own = counts.Ready, counts.ReadyTokens, int64(o.charge)
+	if counts.Ready > 0 {
+		o.own = counts.ReadyTokens / int64(counts.Ready)
+	}
+	return o.wait()
 }

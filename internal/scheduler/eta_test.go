@@ -112,3 +112,26 @@ func TestPredictedWaits(t *testing.T) {
 		t.Errorf("mean error %.1f s of a mean wait of %.1f s, want at most a quarter", errs/float64(n), sum/float64(n))
 	}
 }
+
+func TestNewcomerWait(t *testing.T) {
+	w := newWorld(t)
+	if _, ok := w.s.NewcomerWait("ns"); ok {
+		t.Error("a wait is known without a pool")
+	}
+	w.standard(60_000)
+	w.worker("w", "p", 1000)
+	if got, ok := w.s.NewcomerWait("ns"); !ok || got != 0 {
+		t.Errorf("wait with nothing queued = %s, %t; want none", got, ok)
+	}
+	for i := range 200 {
+		w.create(fmt.Sprint("s", i))
+	}
+	w.settle()
+	left := w.s.queue.Ready("ns", "vision")
+	each := w.get("s0").Status.Assignment.ReservedTokens
+	want := time.Duration(int64(left+1)*each) * time.Millisecond // 1000 tokens refill in a second
+	got, ok := w.s.NewcomerWait("ns")
+	if diff := got - want; !ok || diff.Abs() > 3*time.Second {
+		t.Errorf("wait behind %d scans of %d tokens = %s, %t; want about %s", left, each, got, ok, want)
+	}
+}

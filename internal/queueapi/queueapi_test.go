@@ -1,0 +1,73 @@
+package queueapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/eco2-team/scan-operator/internal/scheduler"
+)
+
+type fakeScheduler struct {
+	standings map[types.NamespacedName]scheduler.Standing
+	newcomer  time.Duration
+}
+
+func (f fakeScheduler) Standing(n types.NamespacedName) (scheduler.Standing, bool) {
+	st, ok := f.standings[n]
+	return st, ok
+}
+
+func (f fakeScheduler) NewcomerWait(string) (time.Duration, bool) { return f.newcomer, f.newcomer > 0 }
+
+func TestHandler(t *testing.T) {
+	f := fakeScheduler{standings: map[types.NamespacedName]scheduler.Standing{
+		{Namespace: "ns", Name: "a"}:    {Ahead: 3, TokensAhead: 4500, Wait: 1500 * time.Millisecond, WaitKnown: true, Reason: "WaitingForTokens", Message: "m"},
+		{Namespace: "ns", Name: "b"}:    {Reason: "Suspended"},
+		{Namespace: "other", Name: "c"}: {Reason: "Suspended"},
+	}, newcomer: 2 * time.Second}
+	wait, newcomer := 1.5, 2.0
+	tests := map[string]struct {
+		body     string
+		wantCode int
+		want     Answer
+	}{
+		"known, unknown and another namespace's": {
+			body: `{"names":["a","b","c","d"]}`, wantCode: http.StatusOK,
+			want: Answer{Scans: map[string]Standing{
+				"a": {Ahead: 3, TokensAhead: 4500, WaitSeconds: &wait, Reason: "WaitingForTokens", Message: "m"},
+				"b": {Reason: "Suspended"},
+			}, NewcomerWaitSeconds: &newcomer},
+		},
+		"nothing asked": {body: `{}`, wantCode: http.StatusOK, want: Answer{Scans: map[string]Standing{}, NewcomerWaitSeconds: &newcomer}},
+		"no question":   {body: `[`, wantCode: http.StatusBadRequest},
+		"too many":      {body: `{"names":[` + strings.Repeat(`"x",`, maxNames) + `"x"]}`, wantCode: http.StatusBadRequest},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			rec := httptest.NewRecorder()
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/namespaces/ns/standings", bytes.NewBufferString(tc.body))
+			Handler(f).ServeHTTP(rec, req)
+			if rec.Code != tc.wantCode {
+				t.Fatalf("status %d, want %d: %s", rec.Code, tc.wantCode, rec.Body)
+			}
+			if tc.wantCode != http.StatusOK {
+				return
+			}
+			var got Answer
+			if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
