@@ -46,6 +46,8 @@ type scanRecord struct {
 	duration  time.Duration
 	service   time.Duration // time at workers
 	charged   int64         // tokens reserved by calls
+	foretold  prediction
+	began     time.Time // its first stage's last try
 }
 
 // generator keeps the backlog: each user has its own closed loop, so that a user's share is of what is asked,
@@ -55,6 +57,7 @@ type generator struct {
 	opts   options
 	users  []share
 	run0   string
+	ask    *forecaster
 
 	mu      sync.Mutex
 	scans   map[string]*scanRecord
@@ -69,6 +72,7 @@ type generator struct {
 func newGenerator(c client.Client, o options, users []share) *generator {
 	return &generator{
 		client: c, opts: o, users: users, run0: strconv.FormatInt(time.Now().Unix(), 36),
+		ask:   newForecaster(o.queueURLs, o.namespace),
 		scans: map[string]*scanRecord{}, pending: map[string]int{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -99,6 +103,9 @@ func (g *generator) observe(scan *v1alpha1.ScanRequest) {
 	for i := range s.Stages {
 		st := &s.Stages[i]
 		r.charged += st.Tokens.Reserved
+		if st.Name == v1alpha1.StageVision {
+			r.began = st.StartedAt.Time
+		}
 		r.service += st.FinishedAt.Sub(st.StartedAt.Time)
 	}
 	g.pending[r.user]--
@@ -150,7 +157,22 @@ func (g *generator) create(ctx context.Context, user string) error {
 
 // run loads the operator, measures, and lets what is left finish.
 func (g *generator) run(ctx context.Context) (*report, error) {
-	var creators sync.WaitGroup
+	var creators, forecasters sync.WaitGroup
+	asking, stopAsking := context.WithCancel(ctx)
+	defer forecasters.Wait()
+	defer stopAsking()
+	forecasters.Go(func() {
+		every := time.NewTicker(time.Second)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				g.forecast(asking)
+			case <-asking.Done():
+				return
+			}
+		}
+	})
 	jobs := make(chan string)
 	failed := make(chan error, 16)
 	for range 16 {
@@ -211,6 +233,30 @@ func (g *generator) run(ctx context.Context) (*report, error) {
 		}
 	}
 	return g.report(begin.Add(g.opts.warmup), end, before, after, readSim(ctx, g.opts.simURL)), nil
+}
+
+// forecast asks for the predictions of scans that are new.
+func (g *generator) forecast(ctx context.Context) {
+	if g.ask == nil {
+		return
+	}
+	g.mu.Lock()
+	var names []string
+	for name, r := range g.scans {
+		if r.finished.IsZero() && r.foretold.at.IsZero() && time.Since(r.created) > 200*time.Millisecond && time.Since(r.created) < 2*time.Second && len(names) < 20 {
+			names = append(names, name)
+		}
+	}
+	g.mu.Unlock()
+	if len(names) == 0 {
+		return
+	}
+	found := g.ask.ask(ctx, names)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, p := range found {
+		g.scans[name].foretold = p
+	}
 }
 
 func (g *generator) left() int {

@@ -37,6 +37,7 @@ type options struct {
 	users      string
 	images     string
 	deadline   int
+	queueURLs  string
 	scenarios  string
 	k8sDir     string
 	binDir     string
@@ -55,6 +56,7 @@ func main() {
 	flag.StringVar(&o.users, "users", "one:1", "users and their shares of the scans, e.g. a:10,b:1,c:1")
 	flag.StringVar(&o.images, "images", "https://images.example.org/%d.jpg", "image URL; %d is the scan's number")
 	flag.IntVar(&o.deadline, "deadline-seconds", 1800, "deadline of each scan")
+	flag.StringVar(&o.queueURLs, "queue-urls", "", "managers' queue servers, comma-separated, to compare predicted with actual waits")
 	flag.StringVar(&o.scenarios, "scenarios", "", "run the scenarios whose name matches this expression, each on a stack of its own, instead of loading a running one")
 	flag.StringVar(&o.k8sDir, "k8s-dir", "bin/k8s", "scenarios: directory of etcd and kube-apiserver")
 	flag.StringVar(&o.binDir, "bin-dir", "bin", "scenarios: directory of the product's programs")

@@ -106,6 +106,7 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "provider     429s %v, errors %v, most calls in flight %d, calls paid for more than once %d of %d\n",
 			r.last.RateLimited, r.last.Errors, r.last.MaxInFlight, r.last.Payments.PaidMoreThanOnce, r.last.Payments.Distinct)
 	}
+	r.printForecasts(w)
 	for _, user := range slices.Sorted(maps.Keys(byUser)) {
 		scans := byUser[user]
 		var tokens int64
@@ -119,6 +120,30 @@ func (r *report) print(w io.Writer) {
 			quantiles(scans, func(s *scanRecord) time.Duration { return s.duration }),
 			quantiles(scans, func(s *scanRecord) time.Duration { return s.duration - s.service - s.wait }))
 	}
+}
+
+// printForecasts compares the waits that were predicted a second after creation with those that followed.
+func (r *report) printForecasts(w io.Writer) {
+	var errs []time.Duration
+	var sumErr, sumBias, sumWait time.Duration
+	for _, s := range r.scans {
+		if s.foretold.at.IsZero() || s.began.IsZero() || s.created.Before(r.from) {
+			continue
+		}
+		actual := max(s.began.Sub(s.foretold.at), 0)
+		errs = append(errs, (s.foretold.wait - actual).Abs())
+		sumErr += (s.foretold.wait - actual).Abs()
+		sumBias += s.foretold.wait - actual
+		sumWait += actual
+	}
+	if len(errs) == 0 {
+		return
+	}
+	slices.Sort(errs)
+	n := time.Duration(len(errs))
+	fmt.Fprintf(w, "predictions  %d waits; actual mean %s, mean error %s (bias %s), P95 of the error %s\n", len(errs),
+		(sumWait / n).Round(time.Millisecond), (sumErr / n).Round(time.Millisecond), (sumBias / n).Round(time.Millisecond),
+		errs[int(0.95*float64(len(errs)-1))].Round(time.Millisecond))
 }
 
 // quantiles prints P50, P95 and P99.
