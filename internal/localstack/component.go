@@ -122,6 +122,10 @@ func (c *component) startAgain(wait time.Duration) (*process.Process, error) {
 			return nil, nil
 		}
 	}
+	select {
+	case <-c.up: // a wish that has come true
+	default:
+	}
 	p, err := process.Start(c.spec)
 	if err != nil {
 		return nil, err
@@ -164,12 +168,15 @@ func (c *component) current(ask, halt bool) (*process.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.halted = c.halted || halt
-	if c.proc == nil {
+	if !c.running() {
 		return nil, fmt.Errorf("%s: %w", c.name, errNotRunning)
 	}
 	c.asked = c.asked || ask
 	return c.proc, nil
 }
+
+// running says whether there is a process that has not ended; mu must be held.
+func (c *component) running() bool { return c.proc != nil && c.proc.Running() }
 
 // kill ends the process as a crash would; the next one is started at once.
 func (c *component) kill() error {
@@ -226,7 +233,7 @@ func (c *component) awaitReady(ctx context.Context) error {
 	var last error
 	for {
 		c.mu.Lock()
-		running, failure := c.proc != nil, c.failure
+		running, failure := c.running(), c.failure
 		c.mu.Unlock()
 		if failure != nil {
 			return fmt.Errorf("%w; the end of its log (%s):\n%s", failure, c.spec.LogFile, tail(c.spec.LogFile))
