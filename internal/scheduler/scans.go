@@ -234,7 +234,7 @@ func (s *Scheduler) enqueue(st *scanState) {
 		Priority:   spec.Priority,
 		User:       st.name.Namespace + "/" + spec.UserID,
 		Arrival:    arrival(st),
-		Tokens:     s.estimateFor(st, stage),
+		Tokens:     roughly(s.estimateFor(st, stage)),
 		NotBefore:  st.holdUntil,
 		Suspended:  spec.Suspend,
 	}
@@ -244,6 +244,16 @@ func (s *Scheduler) enqueue(st *scanState) {
 	now := s.clk.Now()
 	s.queue.Upsert(item, now)
 	s.checkLater(st, now)
+}
+
+// roughly rounds a size up to five binary digits, at most a sixteenth more. Estimates are learned and change a little
+// all the time; scans that were queued at different times must not look as if one were larger than the other.
+func roughly(tokens int64) int64 {
+	unit := int64(1)
+	for tokens/unit >= 32 {
+		unit *= 2
+	}
+	return (tokens + unit - 1) / unit * unit
 }
 
 // lane is what a stage of a scan competes in. Scans that name no model compete with those that name the default.

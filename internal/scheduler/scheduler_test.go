@@ -505,3 +505,43 @@ func TestPriorityGoesFirst(t *testing.T) {
 		t.Error("the scan of the higher priority did not go first")
 	}
 }
+
+func TestScansOfOneUserGoInTheOrderTheyCame(t *testing.T) {
+	w := newWorld(t)
+	w.s.PoolChanged(w.pool("p", v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward))
+	w.s.BudgetChanged(w.budget("b", 60_000), readyKey)
+	w.worker("w", "p", 1000)
+	for i := range 150 { // shorter and shorter texts: later scans are a little smaller, and would fit earlier
+		w.create(fmt.Sprintf("s%03d", i), func(s *v1alpha1.ScanRequest) { s.Spec.UserInput = strings.Repeat("x", 150-i) })
+		w.clk.Step(time.Millisecond)
+	}
+	begun := map[string]bool{}
+	for w.clk.Since(t0) < 50*time.Second {
+		w.worker("w", "p", 1000)
+		w.settle()
+		for i := range 150 {
+			n := fmt.Sprintf("s%03d", i)
+			if len(w.get(n).Status.Stages) > 0 {
+				begun[n] = true
+			} else if len(begun) > i {
+				t.Fatalf("%d scans were assigned but not scan %d: a later one passed it", len(begun), i)
+			}
+		}
+		w.clk.SetTime(w.next)
+	}
+	if len(begun) < 60 {
+		t.Errorf("%d scans were assigned in 50 s, want at least 60", len(begun))
+	}
+}
+
+func TestRoughly(t *testing.T) {
+	for _, tokens := range []int64{0, 1, 15, 16, 17, 566, 1058, 5_033_165} {
+		got := roughly(tokens)
+		if got < tokens || got > tokens+tokens/16 {
+			t.Errorf("roughly(%d) = %d, want no less and at most a sixteenth more", tokens, got)
+		}
+	}
+	if roughly(560) != roughly(566) {
+		t.Errorf("roughly(560) = %d and roughly(566) = %d, want the same", roughly(560), roughly(566))
+	}
+}

@@ -198,6 +198,11 @@ func unwritten(st *scanState, reason string) bool {
 	return reason != "" && (c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason)
 }
 
+// maxHeadWait is how long smaller scans wait behind one that is first in line. While it waits the bucket fills for
+// it, so that nothing is lost by keeping the order; only a call so large that it holds up the others for longer is
+// passed by them, within the bounds of the queue's aging.
+const maxHeadWait = time.Second
+
 // budgetRefusal translates a ledger's verdict.
 func budgetRefusal(acc *account, v budget.Verdict, need int64, now time.Time) refusal {
 	r := refusal{retryAt: v.RetryAt}
@@ -207,7 +212,7 @@ func budgetRefusal(acc *account, v budget.Verdict, need int64, now time.Time) re
 	}
 	switch v.Dimension {
 	case budget.Tokens:
-		r.reason, r.onlyThis = v1alpha1.ReasonWaitingForTokens, true
+		r.reason, r.onlyThis = v1alpha1.ReasonWaitingForTokens, v.RetryAt.Sub(now) > maxHeadWait || v.RetryAt.IsZero()
 		r.message = fmt.Sprintf("TokenBudget %q has no room for %s tokens yet%s", acc.name.Name, thousands(need), until)
 	case budget.Requests:
 		r.reason = v1alpha1.ReasonWaitingForRequests
