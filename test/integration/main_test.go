@@ -2,6 +2,8 @@
 package integration
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -27,11 +29,35 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// parallelTests is how many tests run at the same time, unless -parallel says otherwise. They wait far more than they
+// compute, so that it is not a matter of the number of processors.
+const parallelTests = "6"
+
 func run(m *testing.M) (code int, err error) {
-	controlPlane, err = testenv.Start()
-	if err != nil {
+	flag.Parse()
+	if err := setDefault("test.parallel", parallelTests); err != nil {
+		return 1, err
+	}
+	if programsDir, err = os.MkdirTemp("", "scan-operator-test-"); err != nil {
+		return 1, fmt.Errorf("make a directory for the programs: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(programsDir)) }()
+	if controlPlane, err = testenv.Start(); err != nil {
 		return 1, err
 	}
 	code = m.Run()
 	return code, controlPlane.Stop()
+}
+
+// setDefault sets a flag that the command line does not set.
+func setDefault(name, value string) error {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if given {
+		return nil
+	}
+	if err := flag.Set(name, value); err != nil {
+		return fmt.Errorf("set -%s: %w", name, err)
+	}
+	return nil
 }
