@@ -178,9 +178,10 @@ func (c *component) current(ask, halt bool) (*process.Process, error) {
 // running says whether there is a process that has not ended; mu must be held.
 func (c *component) running() bool { return c.proc != nil && c.proc.Running() }
 
-// kill ends the process as a crash would; the next one is started at once.
-func (c *component) kill() error {
-	p, err := c.current(true, false)
+// kill ends the process as a crash would; the next one is started at once, or
+// when resumed.
+func (c *component) kill(halt bool) error {
+	p, err := c.current(true, halt)
 	if err != nil {
 		return err
 	}

@@ -359,7 +359,17 @@ func (s *Stack) Kill(name string) error {
 	if err != nil {
 		return err
 	}
-	return c.kill()
+	return c.kill(false)
+}
+
+// Crash ends a component as a crash would and keeps it down until Resume, as
+// a machine does that is gone.
+func (s *Stack) Crash(name string) error {
+	c, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	return c.kill(true)
 }
 
 // Restart ends a component gracefully, starts it again and waits until it is

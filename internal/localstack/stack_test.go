@@ -278,6 +278,23 @@ func TestStack(t *testing.T) {
 		fetch(t, s.SimURL()+"/sim/stats")
 	})
 
+	t.Run("a crashed part stays down until it is resumed", func(t *testing.T) {
+		before := pids(t, s)["openai-sim"]
+		if err := s.Crash("openai-sim"); err != nil {
+			t.Fatal(err)
+		}
+		if syscall.Kill(before, 0) == nil {
+			t.Errorf("process %d still runs", before)
+		}
+		if err := s.Signal("openai-sim", syscall.SIGCONT); err == nil {
+			t.Error("a crashed simulator takes a signal")
+		}
+		if err := s.Resume(t.Context(), "openai-sim"); err != nil {
+			t.Fatal(err)
+		}
+		fetch(t, s.SimURL()+"/sim/stats")
+	})
+
 	t.Run("stop leaves no process behind", func(t *testing.T) {
 		running := pids(t, s)
 		s.Stop()
