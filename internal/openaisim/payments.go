@@ -39,8 +39,9 @@ const (
 	paymentShards = 64
 	// idsPerShard bounds the ids that are remembered, to a million in all.
 	idsPerShard = 1 << 14
-	// listedRepeats bounds the ids that are listed by name.
-	listedRepeats = 100
+	// listedRepeats bounds the ids that are listed by name: enough for a long
+	// series of faults, each of which has calls sent again.
+	listedRepeats = 10_000
 )
 
 // paymentEvent is what happened to a call.
