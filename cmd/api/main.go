@@ -26,6 +26,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/flagenv"
 	"github.com/eco2-team/scan-operator/internal/httpapi"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/queueapi"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -72,13 +73,17 @@ func run(ctx context.Context, o options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	queue, err := newQueue(o, log)
+	if err != nil {
+		return err
+	}
 	categories, err := loadCategories(o.knowledgeDir)
 	if err != nil {
 		return err
 	}
 	server, err := httpapi.New(httpapi.Options{
 		Namespace: o.namespace, Scans: backend, Models: backend, Synced: backend.Synced,
-		Categories: categories, Authenticator: authenticator, AllowedOrigins: o.origins(),
+		Categories: categories, Queue: queue, Authenticator: authenticator, AllowedOrigins: o.origins(),
 		MaxEstimatedWait: o.maxEstimatedWait, MaxQueuedPerUser: o.maxQueuedPerUser, MaxQueued: o.maxQueued,
 		MaxStreams: o.maxStreams, Keepalive: o.keepalive,
 		Log: log.WithName("api"), Registry: runtimemetrics.Registry,
@@ -100,7 +105,7 @@ func run(ctx context.Context, o options, log logr.Logger) error {
 		})
 	}
 	watch := func(ctx context.Context) error { return backend.Run(ctx, server.WatchHandler()) }
-	return runAll(ctx, serve, watch, certificate)
+	return runAll(ctx, serve, watch, queue.Run, certificate)
 }
 
 // runAll runs serve until ctx is done or something fails, and the others for as long as serve needs them.
@@ -136,6 +141,17 @@ func newTLS(o options) (*tls.Config, func(context.Context) error, error) {
 		return nil, nil, fmt.Errorf("read --tls-cert-file and --tls-key-file: %w", err)
 	}
 	return &tls.Config{GetCertificate: watcher.GetCertificate, MinVersion: tls.VersionTLS12}, watcher.Start, nil
+}
+
+// newQueue returns what asks the leader of --queue-urls. Without any, it knows nothing.
+func newQueue(o options, log logr.Logger) (*queueapi.Client, error) {
+	urls, err := queueapi.ParseURLs(o.queueURLs)
+	if err != nil {
+		return nil, fmt.Errorf("--queue-urls: %w", err)
+	}
+	return queueapi.NewClient(queueapi.ClientOptions{
+		Namespace: o.namespace, URLs: urls, Registry: runtimemetrics.Registry, Log: log.WithName("queue"),
+	})
 }
 
 // loadCategories lists the classes of waste of a knowledge pack.

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/eco2-team/scan-operator/internal/httpapi"
+	"github.com/eco2-team/scan-operator/internal/queueapi"
 )
 
 // envPrefix begins the environment variable of each flag: --bind-address is SCAN_API_BIND_ADDRESS.
@@ -28,6 +29,7 @@ type options struct {
 	allowedOrigins              string
 	tlsCertFile, tlsKeyFile     string
 	knowledgeDir                string
+	queueURLs                   string
 	maxEstimatedWait            time.Duration
 	maxQueuedPerUser, maxQueued int
 	maxStreams                  int
@@ -55,6 +57,9 @@ func (o *options) bind(fs *flag.FlagSet, getenv func(string) string) {
 	fs.StringVar(&o.tlsCertFile, "tls-cert-file", "", "Certificate in PEM to serve HTTPS with. It is read again when it changes.")
 	fs.StringVar(&o.tlsKeyFile, "tls-key-file", "", "Key of --tls-cert-file in PEM.")
 	fs.StringVar(&o.knowledgeDir, "knowledge-dir", "", "Directory of the knowledge pack, the same as the workers'. Default: the embedded pack.")
+	fs.StringVar(&o.queueURLs, "queue-urls", "",
+		"Base URLs of the managers' --queue-bind-address, separated by commas, such as http://scan-manager-queue:8082; a host with several addresses "+
+			"stands for all of them. The leader among them tells positions and waiting times; without it answers have neither, and --max-estimated-wait has no effect.")
 	fs.DurationVar(&o.maxEstimatedWait, "max-estimated-wait", 2*time.Minute,
 		"Answer 429 to a submit that would wait longer than this. 0 turns none away.")
 	fs.IntVar(&o.maxQueuedPerUser, "max-queued-per-user", 100, "Answer 429 to a submit of a user with this many unfinished scans. 0 is no limit.")
@@ -72,6 +77,9 @@ func (o *options) validate() error {
 	var errs []error
 	if (o.tlsCertFile == "") != (o.tlsKeyFile == "") {
 		errs = append(errs, errors.New("--tls-cert-file and --tls-key-file must be set together"))
+	}
+	if _, err := queueapi.ParseURLs(o.queueURLs); err != nil {
+		errs = append(errs, fmt.Errorf("--queue-urls: %w", err))
 	}
 	if o.auth != authGateway && o.auth != authTokenReview {
 		errs = append(errs, fmt.Errorf("--auth=%q: must be %q or %q", o.auth, authGateway, authTokenReview))

@@ -34,6 +34,8 @@ func TestOptions(t *testing.T) {
 		"token reviews":   {args: []string{"--auth=tokenreview"}},
 		"negative":        {args: []string{"--max-queued=-1", "--max-estimated-wait=-1s"}, wantErr: []string{"--max-queued=-1", "--max-estimated-wait=-1s"}},
 		"no keepalive":    {args: []string{"--stream-keepalive=0"}, wantErr: []string{"--stream-keepalive=0s"}},
+		"queue URLs":      {args: []string{"--queue-urls=http://a:8082,http://b:8082"}},
+		"no queue URL":    {args: []string{"--queue-urls=a:8082"}, wantErr: []string{"--queue-urls", `"a:8082"`}},
 		"streams of none": {args: []string{"--max-streams=-5"}, wantErr: []string{"--max-streams=-5"}},
 	}
 	for name, tt := range tests {

@@ -125,6 +125,13 @@ func (c *census) backlog() int {
 	return len(c.unfinished) + c.claimed
 }
 
+// users is the number of users who have unfinished scans.
+func (c *census) users() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.byUser)
+}
+
 // drainTime is how long it takes to finish n scans at the rate of the last minute; false while nothing finishes.
 func (c *census) drainTime(n int) (time.Duration, bool) {
 	c.mu.Lock()

@@ -45,6 +45,8 @@ type cluster struct {
 	handler  func(scan *v1alpha1.ScanRequest, deleted bool)
 	models   []string
 	fail     error // what writes and live reads return
+	// lost are what the next creates return: their answers are lost. Those of stored are stored all the same.
+	lost []lostAnswer
 
 	creates, liveReads atomic.Int64
 }
@@ -71,8 +73,31 @@ func (c *cluster) GetLive(_ context.Context, name string) (*v1alpha1.ScanRequest
 	return nil, apierrors.NewNotFound(scanKind, name)
 }
 
-func (c *cluster) Create(_ context.Context, scan *v1alpha1.ScanRequest) error {
+// lostAnswer is a create whose answer does not arrive.
+type lostAnswer struct {
+	err    error
+	stored bool
+}
+
+func (c *cluster) Create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	c.creates.Add(1)
+	c.mu.Lock()
+	if len(c.lost) > 0 {
+		lost := c.lost[0]
+		c.lost = c.lost[1:]
+		c.mu.Unlock()
+		if lost.stored {
+			if err := c.store(ctx, scan); err != nil {
+				return err
+			}
+		}
+		return lost.err
+	}
+	c.mu.Unlock()
+	return c.store(ctx, scan)
+}
+
+func (c *cluster) store(_ context.Context, scan *v1alpha1.ScanRequest) error {
 	c.mu.Lock()
 	if c.fail != nil {
 		c.mu.Unlock()

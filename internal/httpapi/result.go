@@ -93,9 +93,11 @@ func (s *Server) processing(scan *v1alpha1.ScanRequest) (scanapi.Processing, tim
 	interval := minPollInterval
 	if scan.Status.Assignment == nil {
 		if position, wait, ok := s.queue.Position(scan.Namespace, scan.Name); ok {
-			seconds := wholeSeconds(wait)
-			doc.QueuePosition, doc.EstimatedWaitSeconds = &position, &seconds
-			interval = min(max(wait/4, minPollInterval), maxPollInterval)
+			doc.QueuePosition = &position
+			if wait != nil {
+				doc.EstimatedWaitSeconds = new(wholeSeconds(*wait))
+				interval = min(max(*wait/4, minPollInterval), maxPollInterval)
+			}
 		}
 	}
 	return doc, interval

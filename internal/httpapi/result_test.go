@@ -66,6 +66,10 @@ func TestResult(t *testing.T) {
 			live: func(*life) {}, queue: fixedQueue{position: 1200, wait: time.Hour}, wantStatus: http.StatusAccepted, wantRetry: "15",
 			wantBody: `{"status":"processing","message":"The scan waits for its turn.","current_stage":"queued","progress":0,"queue_position":1200,"estimated_wait_seconds":3600}`,
 		},
+		"in the queue, nobody knows for how long": {
+			live: func(*life) {}, queue: fixedQueue{position: 3, wait: -1}, wantStatus: http.StatusAccepted, wantRetry: "2",
+			wantBody: `{"status":"processing","message":"The scan waits for its turn.","current_stage":"queued","progress":0,"queue_position":3,"estimated_wait_seconds":null}`,
+		},
 		"running": {
 			live: func(l *life) { l.assign(v1alpha1.StageVision) }, queue: fixedQueue{position: 12, wait: time.Minute},
 			wantStatus: http.StatusAccepted, wantRetry: "2",
@@ -112,16 +116,22 @@ func TestResult(t *testing.T) {
 	}
 }
 
+// fixedQueue always answers the same. A negative wait is one that is not known.
 type fixedQueue struct {
 	position int
 	wait     time.Duration
 }
 
-func (q fixedQueue) Position(string, string) (int, time.Duration, bool) {
-	return q.position, q.wait, true
+func (q fixedQueue) Position(string, string) (int, *time.Duration, bool) {
+	if q.wait < 0 {
+		return q.position, nil, true
+	}
+	return q.position, &q.wait, true
 }
 
-func (q fixedQueue) EstimatedWait(string) (time.Duration, bool) { return q.wait, true }
+func (q fixedQueue) EstimatedWait(string) (time.Duration, time.Time, bool) {
+	return q.wait, testStart, q.wait >= 0
+}
 
 func TestReadThrough(t *testing.T) {
 	id := func(age time.Duration) string {

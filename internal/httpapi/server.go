@@ -79,6 +79,7 @@ type Server struct {
 
 	hub          *hub
 	census       *census
+	surge        surge
 	metrics      *metrics
 	readThroughs *rate.Limiter
 	routes       *router

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,7 +24,7 @@ import (
 var jobIDNamespace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("job-id."+v1alpha1.GroupName))
 
 const (
-	// createAttempts bounds how often a repeated submit is tried whose first scan disappears meanwhile.
+	// createAttempts bounds how often a scan is created again that is not there although it seemed to be.
 	createAttempts = 3
 	// fallbackRetryAfter is the Retry-After of a rejected submit while nothing tells how fast scans finish.
 	fallbackRetryAfter = 10 * time.Second
@@ -55,6 +57,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller Caller) e
 	if err := s.accept(ctx, scan); err != nil {
 		return err
 	}
+	s.queue.Position(s.namespace, scan.Name) // so that the first poll finds an answer
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, scanapi.SubmitResponse{
 		JobID:     scan.Name,
@@ -117,27 +120,58 @@ func (s *Server) accept(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	return err
 }
 
+// create stores the scan. An error that leaves open whether it was stored is not the end: its name is known, so that
+// it is looked for, and created again where it is not there.
 func (s *Server) create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
+	var err error
 	for range createAttempts {
-		err := s.scans.Create(ctx, scan.DeepCopy())
-		if err == nil {
+		if err = s.createOnce(ctx, scan); err == nil {
 			return nil
 		}
-		if !apierrors.IsAlreadyExists(err) {
+		if !apierrors.IsAlreadyExists(err) && !mayHaveCreated(err) {
 			return fromKubernetes(err)
 		}
-		first, err := s.scans.GetLive(ctx, scan.Name)
+		first, readErr := s.readBack(ctx, scan.Name)
 		switch {
-		case err == nil:
+		case readErr == nil:
 			s.census.release(scan.Spec.UserID, scan.Name)
 			return sameRequest(first, scan)
-		case !apierrors.IsNotFound(err):
+		case !apierrors.IsNotFound(readErr):
+			return fromKubernetes(readErr)
+		case ctx.Err() != nil:
 			return fromKubernetes(err)
 		}
-		// The first one was deleted between the two calls: its name is free again.
+		// It was not stored, or it was deleted between the two calls: its name is free.
 	}
-	return fromKubernetes(apierrors.NewServerTimeout(
-		v1alpha1.GroupVersion.WithResource("scanrequests").GroupResource(), "create", 1))
+	if apierrors.IsAlreadyExists(err) {
+		err = apierrors.NewServerTimeout(v1alpha1.GroupVersion.WithResource("scanrequests").GroupResource(), "create", 1)
+	}
+	return fromKubernetes(err)
+}
+
+func (s *Server) createOnce(ctx context.Context, scan *v1alpha1.ScanRequest) error {
+	// Half of the time is left to find out what became of it.
+	ctx, stop := context.WithTimeout(ctx, s.apiTimeout/2)
+	defer stop()
+	return s.scans.Create(ctx, scan.DeepCopy())
+}
+
+// readBack reads a scan that was just written, even if the time for writing it is over.
+func (s *Server) readBack(ctx context.Context, name string) (*v1alpha1.ScanRequest, error) {
+	ctx, stop := s.writeContext(ctx)
+	defer stop()
+	return s.scans.GetLive(ctx, name)
+}
+
+// mayHaveCreated says that a create failed in a way that leaves open whether the object was stored: the request was
+// sent, and what came back does not tell.
+func mayHaveCreated(err error) bool {
+	if network, ok := errors.AsType[*net.OpError](err); ok && network.Op == "dial" {
+		return false
+	}
+	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsInternalError(err) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsUnexpectedServerError(err) ||
+		errors.Is(err, context.DeadlineExceeded) || isConnectionError(err)
 }
 
 // sameRequest says whether a repeated submit asks for what the first one asked for.
@@ -158,32 +192,61 @@ func sameRequest(first, again *v1alpha1.ScanRequest) error {
 // admit turns a scan away that would wait too long, before anything is created. What it admits is counted until
 // it is released or the watch delivers it.
 func (s *Server) admit(scan *v1alpha1.ScanRequest) error {
-	if s.maxEstimatedWait > 0 {
-		if wait, ok := s.queue.EstimatedWait(s.namespace); ok && wait > s.maxEstimatedWait {
-			p := problemf(http.StatusTooManyRequests, scanapi.CodeOverloaded,
-				"A scan would wait for about %s now. Try again later.", wait.Round(time.Second))
-			p.retryAfter = min(max(wait-s.maxEstimatedWait, time.Second), maxRetryAfter)
-			s.metrics.rejected.WithLabelValues("estimated_wait").Inc()
-			return p
-		}
+	if err := s.checkWait(); err != nil {
+		return err
 	}
 	switch s.census.claim(scan.Spec.UserID, scan.Name) {
 	case userLimit:
 		p := problemf(http.StatusTooManyRequests, scanapi.CodeTooManyScans,
 			"You have %d unfinished scans, the most that one user may have. Wait for one to finish.", s.census.perUser)
-		p.retryAfter = fallbackRetryAfter
+		// Users take turns: one of the user's scans finishes in each round of all users.
+		p.retryAfter = s.retryAfterDrain(s.census.users())
 		s.metrics.rejected.WithLabelValues("user_limit").Inc()
 		return p
 	case overallLimit:
 		p := problemf(http.StatusTooManyRequests, scanapi.CodeOverloaded,
 			"%d scans are unfinished, the most that the service takes. Try again later.", s.census.overall)
-		p.retryAfter = fallbackRetryAfter
-		if drained, ok := s.census.drainTime(max(s.census.overall/drainShare, 1)); ok {
-			p.retryAfter = min(max(drained, time.Second), maxRetryAfter)
-		}
+		p.retryAfter = s.retryAfterDrain(s.census.overall / drainShare)
 		s.metrics.rejected.WithLabelValues("overall_limit").Inc()
 		return p
 	default:
+		s.surge.add()
 		return nil
 	}
+}
+
+// checkWait turns a scan away that would wait too long. The leader's estimate is a moment old: what was admitted
+// since then is added to it, at the rate at which scans finish.
+func (s *Server) checkWait() error {
+	if s.maxEstimatedWait == 0 {
+		return nil
+	}
+	wait, asOf, ok := s.queue.EstimatedWait(s.namespace)
+	if !ok {
+		return nil
+	}
+	if more, ok := s.census.drainTime(s.surge.since(asOf)); ok {
+		wait += more
+	}
+	if wait <= s.maxEstimatedWait {
+		return nil
+	}
+	p := problemf(http.StatusTooManyRequests, scanapi.CodeOverloaded,
+		"A scan would wait for about %s now. Try again later.", wait.Round(time.Second))
+	// By then the queue has drained to the limit, if nobody else comes.
+	p.retryAfter = bounded(wait - s.maxEstimatedWait)
+	s.metrics.rejected.WithLabelValues("estimated_wait").Inc()
+	return p
+}
+
+// retryAfterDrain is the time in which n scans finish, at the rate of the last minute.
+func (s *Server) retryAfterDrain(n int) time.Duration {
+	if drained, ok := s.census.drainTime(max(n, 1)); ok {
+		return bounded(drained)
+	}
+	return fallbackRetryAfter
+}
+
+func bounded(retryAfter time.Duration) time.Duration {
+	return min(max(retryAfter, time.Second), maxRetryAfter)
 }

@@ -3,9 +3,12 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -284,6 +287,74 @@ func TestSubmitTellsWhatTheClusterSays(t *testing.T) {
 	}
 }
 
+// A create whose answer is lost is told to the client as what became of it.
+func TestSubmitFindsOutWhatBecameOfACreate(t *testing.T) {
+	reset := &url.Error{Op: "Post", URL: "https://127.0.0.1:6443", Err: &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}}
+	internal := apierrors.NewInternalError(errors.New("etcdserver: request timed out"))
+	tests := map[string]struct {
+		lost       []lostAnswer
+		key        string
+		wantStatus int
+		wantScans  int
+	}{
+		"stored, timed out":             {lost: []lostAnswer{{errTimeout, true}}, wantStatus: 200, wantScans: 1},
+		"stored, connection reset":      {lost: []lostAnswer{{reset, true}}, wantStatus: 200, wantScans: 1},
+		"stored, etcd timed out":        {lost: []lostAnswer{{internal, true}}, wantStatus: 200, wantScans: 1},
+		"stored, with a key":            {lost: []lostAnswer{{errTimeout, true}}, key: "k1", wantStatus: 200, wantScans: 1},
+		"not stored, timed out":         {lost: []lostAnswer{{errTimeout, false}}, wantStatus: 200, wantScans: 1},
+		"not stored, then stored":       {lost: []lostAnswer{{errTimeout, false}, {reset, true}}, wantStatus: 200, wantScans: 1},
+		"never stored":                  {lost: []lostAnswer{{errTimeout, false}, {errTimeout, false}, {errTimeout, false}}, wantStatus: 503},
+		"not sent":                      {lost: []lostAnswer{{errRefused, false}}, wantStatus: 503},
+		"turned away, so not ambiguous": {lost: []lostAnswer{{apierrors.NewTooManyRequests("later", 1), false}}, wantStatus: 503},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, func(o *Options) { o.MaxQueuedPerUser = 1 })
+			h.cluster.lost = tt.lost
+			w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody, scanapi.IdempotencyKeyHeader, tt.key)
+			if w.Code != tt.wantStatus {
+				t.Errorf("status %d, want %d: %s", w.Code, tt.wantStatus, w.Body)
+			}
+			if got := h.cluster.count(); got != tt.wantScans {
+				t.Errorf("%d scans, want %d", got, tt.wantScans)
+			}
+			if got := h.census.backlog(); got != tt.wantScans {
+				t.Errorf("%d scans count against the limits, want %d", got, tt.wantScans)
+			}
+			if tt.wantStatus != http.StatusOK {
+				return
+			}
+			job := decode[scanapi.SubmitResponse](t, w).JobID
+			if w := h.call(t, http.MethodGet, scanapi.ResultPath(job), ""); w.Code != http.StatusAccepted {
+				t.Errorf("poll of %s: status %d, want 202", job, w.Code)
+			}
+		})
+	}
+}
+
+// A burst does not pass the limit on the strength of one estimate, which is as old as the last answer of the leader.
+func TestSubmitAddsABurstToTheEstimate(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: 50 * time.Second} })
+	done := newLife(t, "done")
+	for i := range 60 { // one a second
+		done.scan.Name = fmt.Sprint("done-", i)
+		done.scan.Status.Phase = v1alpha1.ScanQueued
+		h.cluster.put(done.scan)
+		done.scan.Status.Phase = v1alpha1.ScanSucceeded
+		h.cluster.put(done.scan)
+	}
+	for i := range 10 {
+		if w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody); w.Code != http.StatusOK {
+			t.Fatalf("submit %d: status %d: %s", i, w.Code, w.Body)
+		}
+	}
+	h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody)
+	w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody)
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("status %d, Retry-After %q; want 429 and 1: %s", w.Code, w.Header().Get("Retry-After"), w.Body)
+	}
+}
+
 func TestSubmitIsTurnedAway(t *testing.T) {
 	tests := map[string]struct {
 		options   func(*Options)
@@ -304,6 +375,7 @@ func TestSubmitIsTurnedAway(t *testing.T) {
 			},
 			wantCode: scanapi.CodeOverloaded, wantRetry: "31",
 		},
+		"wait not known":   {options: func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: -1} }},
 		"wait not limited": {options: func(o *Options) { o.Queue = fixedQueue{wait: time.Hour} }},
 	}
 	for name, tt := range tests {

@@ -123,6 +123,7 @@ func (s *Stack) startAPI(ctx context.Context) error {
 		"--kubeconfig=" + s.componentKubeconfig("api"),
 		"--namespace=" + s.opts.Namespace,
 		"--bind-address=" + address,
+		"--queue-urls=" + strings.Join(s.queueURLs, ","),
 		"--drain-delay=0s", // nobody routes to it who would have to notice first
 	}
 	if s.opts.AllowedOrigins != "" {

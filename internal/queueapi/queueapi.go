@@ -1,5 +1,5 @@
-// Package queueapi serves what the scheduler knows of waiting scans, from its memory: where they stand and how
-// long they will probably wait. The HTTP API asks it; nothing of this is ever stored.
+// Package queueapi carries what the scheduler knows of waiting scans, from its memory: where they stand and how
+// long they will probably wait. The leader serves it, the HTTP API asks; nothing of this is ever stored.
 package queueapi
 
 import (
