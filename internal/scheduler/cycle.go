@@ -43,6 +43,7 @@ func (s *Scheduler) cycle() work {
 
 	if room > 0 {
 		clear(s.blocked)
+		clear(s.claimed)
 		s.queue.Pick(now, func(item queue.Item) queue.Decision {
 			if room == 0 {
 				return queue.Stop
@@ -172,13 +173,21 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 			best.worse(refusal{reason: v1alpha1.ReasonWaitingForBudget, message: fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, acc.key.Message)})
 			continue
 		}
+		if until, claimed := s.claimed[acc.name]; claimed {
+			best.worse(claimedRefusal(acc, until, now))
+			continue
+		}
 		v := acc.ledger.Reserve(r.id, r.reserved, now)
 		if v.OK {
 			r.budget = acc.name
 			p.given[ref.Name] += float64(r.reserved) / float64(max(ref.Weight, 1))
 			return r, refusal{}
 		}
-		best.worse(budgetRefusal(acc, v, r.reserved, now))
+		why := budgetRefusal(acc, v, r.reserved, now)
+		if !why.onlyThis && (v.Dimension == budget.Tokens || v.Dimension == budget.Requests) {
+			s.claimed[acc.name] = v.RetryAt
+		}
+		best.worse(why)
 	}
 	return nil, best
 }

@@ -106,6 +106,9 @@ type Scheduler struct {
 	budgets   map[types.NamespacedName]*account
 	workers   map[types.NamespacedName]*worker
 	blocked   map[queue.Lane]block
+	// claimed are the budgets that fill up for a scan which is first in line, and until when: those behind it,
+	// of other stages too, must not take what it waits for. It is made anew in every cycle.
+	claimed map[types.NamespacedName]time.Time
 	// blockedSince outlives a cycle, which blocked does not.
 	blockedSince map[queue.Lane]laneBlock
 	outbox       []*write      // writes that are not picks: releases and rejections
@@ -151,6 +154,7 @@ func New(opts Options) *Scheduler {
 		workers:      map[types.NamespacedName]*worker{},
 		blocked:      map[queue.Lane]block{},
 		blockedSince: map[queue.Lane]laneBlock{},
+		claimed:      map[types.NamespacedName]time.Time{},
 		reasons:      rate.NewLimiter(rate.Limit(opts.ReasonsPerSecond), opts.ReasonsPerSecond),
 		wake:         make(chan struct{}, 1),
 	}

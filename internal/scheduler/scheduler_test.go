@@ -545,3 +545,39 @@ func TestRoughly(t *testing.T) {
 		t.Errorf("roughly(560) = %d and roughly(566) = %d, want the same", roughly(560), roughly(566))
 	}
 }
+
+// TestLaterStagesGoFirst has answers need more tokens than photos: the tokens that trickle in must not all go to the
+// photos, which fit earlier.
+func TestLaterStagesGoFirst(t *testing.T) {
+	w := newWorld(t)
+	w.s.PoolChanged(w.pool("p", v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward))
+	w.s.BudgetChanged(w.budget("b", 60_000), readyKey)
+	w.worker("w", "p", 1000)
+	for i := range 300 {
+		w.create(fmt.Sprintf("s%03d", i))
+	}
+	for w.clk.Since(t0) < 3*time.Minute {
+		w.worker("w", "p", 1000)
+		w.settle()
+		for i := range 300 {
+			n := fmt.Sprintf("s%03d", i)
+			if w.workerOf(n) != "" {
+				w.complete(n)
+			}
+		}
+		w.settle()
+		if answers := w.s.queue.Ready("ns", "answer"); w.clk.Since(t0) > 10*time.Second && answers > 60 {
+			t.Fatalf("after %s %d scans wait for their answer: they are begun and not finished", w.clk.Since(t0), answers)
+		}
+		w.clk.SetTime(w.next)
+	}
+	half := 0
+	for _, obj := range w.store {
+		if len(obj.Status.Stages) > 0 && !pipeline.IsFinished(&obj.Status) {
+			half++
+		}
+	}
+	if half > 5 {
+		t.Errorf("%d scans are half done, want hardly any", half)
+	}
+}

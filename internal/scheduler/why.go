@@ -229,6 +229,15 @@ func budgetRefusal(acc *account, v budget.Verdict, need int64, now time.Time) re
 	return r
 }
 
+// claimedRefusal is that of a budget that fills up for a scan which is first in line.
+func claimedRefusal(acc *account, until, now time.Time) refusal {
+	return refusal{
+		reason: v1alpha1.ReasonWaitingForTokens, retryAt: until,
+		message: fmt.Sprintf("TokenBudget %q has no room yet, about %s; another scan is first in line",
+			acc.name.Name, until.Sub(now).Round(100*time.Millisecond)),
+	}
+}
+
 // heldRefusal explains a budget that holds everything back.
 func heldRefusal(acc *account, now time.Time) (reason, message string) {
 	why, until, _ := acc.ledger.Held(now)
