@@ -8,6 +8,12 @@ const (
 	LabelComponent = GroupName + "/component"
 	// ComponentWorker is LabelComponent's value for workers.
 	ComponentWorker = "worker"
+	// LabelTrack on a Deployment, a Pod and a worker's Lease is TrackStable or TrackCanary.
+	LabelTrack = GroupName + "/track"
+	// TrackStable is LabelTrack's value for workers that run with a pool's own settings, and the meaning of none.
+	TrackStable = "stable"
+	// TrackCanary is LabelTrack's value for workers that run with spec.canary's settings.
+	TrackCanary = "canary"
 
 	// AnnotationCapacity on a worker's Lease is the number of scans it runs at a time.
 	AnnotationCapacity = GroupName + "/capacity"

@@ -131,6 +131,20 @@ type WorkerTemplate struct {
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
 }
 
+// CanaryWorkers are a part of a pool's workers that run with other settings, to be compared with the rest: metrics of
+// stages carry the label track, which is stable or canary.
+type CanaryWorkers struct {
+	// weightPercent is the share of the pool's work that these workers are given. 0 to 100; 0 stops them.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	// +required
+	WeightPercent *int32 `json:"weightPercent,omitempty"`
+
+	// template overrides parts of these workers' pods, on top of spec.template.
+	// +optional
+	Template *WorkerTemplate `json:"template,omitempty"`
+}
+
 // WorkerPoolSpec is what the workers of a pool do and how many there may be.
 //
 // +kubebuilder:validation:XValidation:rule="self.minReplicas <= self.maxReplicas",message="minReplicas must not be greater than maxReplicas"
@@ -192,6 +206,11 @@ type WorkerPoolSpec struct {
 	// template overrides parts of the workers' pods.
 	// +optional
 	Template *WorkerTemplate `json:"template,omitempty"`
+
+	// canary gives a share of the pool's work to workers with other settings, such as a new image. Each of the two
+	// groups has enough workers for its share, so that there may be one worker more than without a canary.
+	// +optional
+	Canary *CanaryWorkers `json:"canary,omitempty"`
 }
 
 // PoolLimit names the term that decided the number of workers.
@@ -240,6 +259,26 @@ type WorkerPoolStatus struct {
 	// +optional
 	DesiredReplicas int32 `json:"desiredReplicas"`
 
+	// canaryReplicas is the number of workers, of those that exist, that run with spec.canary's settings.
+	// +optional
+	CanaryReplicas int32 `json:"canaryReplicas,omitempty"`
+
+	// stages are the pool's stages, joined by commas.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Stages string `json:"stages,omitempty"`
+
+	// ready is the number of workers that take work, of those wanted: "2/5".
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
+	Ready string `json:"ready,omitempty"`
+
+	// tokens is what the pool's budgets were charged in the last minute, by all pools that share them, of their limits
+	// per minute: "1.9M/2M".
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Tokens string `json:"tokens,omitempty"`
+
 	// queued is the number of scans that wait for a stage of this pool.
 	// +optional
 	Queued int32 `json:"queued"`
@@ -264,12 +303,13 @@ type WorkerPoolStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
 // +kubebuilder:resource:shortName=wp,categories=scans
-// +kubebuilder:printcolumn:name="Stages",type=string,JSONPath=`.spec.stages`
-// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.readyReplicas`
-// +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.status.desiredReplicas`
+// +kubebuilder:printcolumn:name="Stages",type=string,JSONPath=`.status.stages`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.ready`
 // +kubebuilder:printcolumn:name="Queued",type=integer,JSONPath=`.status.queued`
 // +kubebuilder:printcolumn:name="In-Flight",type=integer,JSONPath=`.status.inFlight`
 // +kubebuilder:printcolumn:name="Limited-By",type=string,JSONPath=`.status.limitedBy`
+// +kubebuilder:printcolumn:name="Tokens/Min",type=string,JSONPath=`.status.tokens`
+// +kubebuilder:printcolumn:name="Canary",type=integer,JSONPath=`.status.canaryReplicas`,priority=1
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type WorkerPool struct {

@@ -153,6 +153,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: utilizationPercent
       type:
         scalar: numeric
+- name: com.github.eco2-team.scan-operator.api.v1alpha1.CanaryWorkers
+  map:
+    fields:
+    - name: template
+      type:
+        namedType: com.github.eco2-team.scan-operator.api.v1alpha1.WorkerTemplate
+    - name: weightPercent
+      type:
+        scalar: numeric
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.Classification
   map:
     fields:
@@ -645,6 +654,9 @@ var schemaYAML = typed.YAMLObject(`types:
           keys:
           - name
       default: []
+    - name: canary
+      type:
+        namedType: com.github.eco2-team.scan-operator.api.v1alpha1.CanaryWorkers
     - name: concurrencyPerWorker
       type:
         scalar: numeric
@@ -675,6 +687,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.WorkerPoolStatus
   map:
     fields:
+    - name: canaryReplicas
+      type:
+        scalar: numeric
     - name: conditions
       type:
         list:
@@ -698,6 +713,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: queued
       type:
         scalar: numeric
+    - name: ready
+      type:
+        scalar: string
     - name: readyReplicas
       type:
         scalar: numeric
@@ -705,6 +723,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
     - name: selector
+      type:
+        scalar: string
+    - name: stages
+      type:
+        scalar: string
+    - name: tokens
       type:
         scalar: string
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.WorkerTemplate

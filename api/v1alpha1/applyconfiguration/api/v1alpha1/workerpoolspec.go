@@ -32,6 +32,9 @@ type WorkerPoolSpecApplyConfiguration struct {
 	StageDefaults *StageDefaultsApplyConfiguration `json:"stageDefaults,omitempty"`
 	// template overrides parts of the workers' pods.
 	Template *WorkerTemplateApplyConfiguration `json:"template,omitempty"`
+	// canary gives a share of the pool's work to workers with other settings, such as a new image. Each of the two
+	// groups has enough workers for its share, so that there may be one worker more than without a canary.
+	Canary *CanaryWorkersApplyConfiguration `json:"canary,omitempty"`
 }
 
 // WorkerPoolSpecApplyConfiguration constructs a declarative configuration of the WorkerPoolSpec type for use with
@@ -116,5 +119,13 @@ func (b *WorkerPoolSpecApplyConfiguration) WithStageDefaults(value *StageDefault
 // If called multiple times, the Template field is set to the value of the last call.
 func (b *WorkerPoolSpecApplyConfiguration) WithTemplate(value *WorkerTemplateApplyConfiguration) *WorkerPoolSpecApplyConfiguration {
 	b.Template = value
+	return b
+}
+
+// WithCanary sets the Canary field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Canary field is set to the value of the last call.
+func (b *WorkerPoolSpecApplyConfiguration) WithCanary(value *CanaryWorkersApplyConfiguration) *WorkerPoolSpecApplyConfiguration {
+	b.Canary = value
 	return b
 }

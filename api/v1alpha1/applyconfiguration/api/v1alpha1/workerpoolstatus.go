@@ -22,6 +22,15 @@ type WorkerPoolStatusApplyConfiguration struct {
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
 	// desiredReplicas is the number of workers wanted.
 	DesiredReplicas *int32 `json:"desiredReplicas,omitempty"`
+	// canaryReplicas is the number of workers, of those that exist, that run with spec.canary's settings.
+	CanaryReplicas *int32 `json:"canaryReplicas,omitempty"`
+	// stages are the pool's stages, joined by commas.
+	Stages *string `json:"stages,omitempty"`
+	// ready is the number of workers that take work, of those wanted: "2/5".
+	Ready *string `json:"ready,omitempty"`
+	// tokens is what the pool's budgets were charged in the last minute, by all pools that share them, of their limits
+	// per minute: "1.9M/2M".
+	Tokens *string `json:"tokens,omitempty"`
 	// queued is the number of scans that wait for a stage of this pool.
 	Queued *int32 `json:"queued,omitempty"`
 	// inFlight is the number of scans the pool's workers have.
@@ -80,6 +89,38 @@ func (b *WorkerPoolStatusApplyConfiguration) WithReadyReplicas(value int32) *Wor
 // If called multiple times, the DesiredReplicas field is set to the value of the last call.
 func (b *WorkerPoolStatusApplyConfiguration) WithDesiredReplicas(value int32) *WorkerPoolStatusApplyConfiguration {
 	b.DesiredReplicas = &value
+	return b
+}
+
+// WithCanaryReplicas sets the CanaryReplicas field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CanaryReplicas field is set to the value of the last call.
+func (b *WorkerPoolStatusApplyConfiguration) WithCanaryReplicas(value int32) *WorkerPoolStatusApplyConfiguration {
+	b.CanaryReplicas = &value
+	return b
+}
+
+// WithStages sets the Stages field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Stages field is set to the value of the last call.
+func (b *WorkerPoolStatusApplyConfiguration) WithStages(value string) *WorkerPoolStatusApplyConfiguration {
+	b.Stages = &value
+	return b
+}
+
+// WithReady sets the Ready field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Ready field is set to the value of the last call.
+func (b *WorkerPoolStatusApplyConfiguration) WithReady(value string) *WorkerPoolStatusApplyConfiguration {
+	b.Ready = &value
+	return b
+}
+
+// WithTokens sets the Tokens field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Tokens field is set to the value of the last call.
+func (b *WorkerPoolStatusApplyConfiguration) WithTokens(value string) *WorkerPoolStatusApplyConfiguration {
+	b.Tokens = &value
 	return b
 }
 
