@@ -103,6 +103,10 @@ func TestDecide(t *testing.T) {
 			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady(full, func(f *Feed) { f.Hold = HeldByKey })}}}, want: 0,
 			wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls wanted, tokens feed 0, 20 per worker", wantLimited: "45 workers wanted, 0 given",
 		},
+		"a new key: a worker for the probe": {
+			in: Input{Load: Load{Queued: 9, Feeds: []Feed{steady(full, func(f *Feed) { f.Hold = KeyProbed })}}}, want: 1,
+			wantBy: v1alpha1.LimitedByDemand, wantWhy: "9 calls wanted, tokens feed 1, 20 per worker",
+		},
 		"no budget": {
 			in: Input{Load: Load{Queued: 9}}, want: 0, wantBy: v1alpha1.LimitedByTokenBudget,
 			wantWhy: "9 calls wanted, tokens feed 0, 20 per worker", wantLimited: "1 workers wanted, 0 given",
@@ -152,7 +156,7 @@ func TestDecideProperties(t *testing.T) {
 		for range rnd.IntN(3) {
 			in.Feeds = append(in.Feeds, steady(func(f *Feed) {
 				f.TokensPerMinute, f.Available = 1e7*rnd.Float64(), 1e6*(rnd.Float64()-0.2)
-				f.QuotaLeft, f.Hold = 1e7*(rnd.Float64()-0.5), Hold(rnd.IntN(3))
+				f.QuotaLeft, f.Hold = 1e7*(rnd.Float64()-0.5), Hold(rnd.IntN(4))
 			}))
 		}
 		if rnd.IntN(2) == 0 {

@@ -26,6 +26,8 @@ const (
 	HeldByQuota
 	// HeldByKey: there is no key, or the provider does not accept it.
 	HeldByKey
+	// KeyProbed: the provider did not accept a key that was changed since; a probe call finds out.
+	KeyProbed
 )
 
 // Cost is what one scan takes.
@@ -63,6 +65,8 @@ func (f Feed) calls() calls {
 	switch {
 	case f.Hold == HeldByQuota:
 		return calls{steady: 1, quota: true} // the probe
+	case f.Hold == KeyProbed:
+		return calls{steady: 1}
 	case f.Hold == HeldByKey || f.Everywhere.Tokens <= 0 || f.Everywhere.Calls <= 0:
 		return calls{}
 	}

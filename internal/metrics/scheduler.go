@@ -42,12 +42,12 @@ func NewDecisions(r prometheus.Registerer) *Decisions {
 			Name: "scan_assignment_write_failures_total", Help: "Assignments that could not be stored and were given back.",
 		}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "scan_stage_runs_total", Help: "Finished tries of stages, by outcome: ok or the class of failure.",
-		}, []string{"budget", "model", "stage", "outcome"}),
+			Name: "scan_stage_runs_total", Help: "Finished tries of stages, by outcome (ok or the class of failure) and track (stable or canary).",
+		}, []string{"budget", "model", "stage", "outcome", "track"}),
 		callTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "scan_stage_duration_seconds", Help: "Time a stage's try took at the worker.",
 			Buckets: prometheus.ExponentialBuckets(0.05, 1.7, 14),
-		}, []string{"model", "stage"}),
+		}, []string{"model", "stage", "track"}),
 		reserved: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_tokens_reserved_total", Help: "Tokens reserved for tries that have ended.",
 		}, []string{"budget", "model", "stage"}),
@@ -84,10 +84,13 @@ func (d *Decisions) Settled(t scheduler.Try) {
 	if t.Class != "" {
 		outcome = string(t.Class)
 	}
-	stage := string(t.Stage)
-	d.calls.WithLabelValues(t.Budget, t.Model, stage, outcome).Inc()
+	stage, track := string(t.Stage), v1alpha1.TrackStable
+	if t.Canary {
+		track = v1alpha1.TrackCanary
+	}
+	d.calls.WithLabelValues(t.Budget, t.Model, stage, outcome, track).Inc()
 	if t.Class == "" {
-		d.callTime.WithLabelValues(t.Model, stage).Observe(t.Took.Seconds())
+		d.callTime.WithLabelValues(t.Model, stage, track).Observe(t.Took.Seconds())
 	}
 	if t.Reserved > 0 {
 		d.reserved.WithLabelValues(t.Budget, t.Model, stage).Add(float64(t.Reserved))

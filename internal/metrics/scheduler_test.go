@@ -16,7 +16,7 @@ import (
 )
 
 // allowedLabels are the labels a metric may have: all of them have few values. A scan's or a user's name has not.
-var allowedLabels = []string{"namespace", "pool", "stage", "model", "budget", "outcome", "kind", "reason", "state", "dimension"}
+var allowedLabels = []string{"namespace", "pool", "stage", "model", "budget", "outcome", "kind", "reason", "state", "dimension", "track"}
 
 func TestLabelsAreBounded(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()

@@ -64,6 +64,7 @@ func (s *Scheduler) cycle() work {
 	if due, ok := s.queue.NextDue(); ok {
 		next = earliest(next, due)
 	}
+	s.tellWanted()
 	reasons, due := s.dueReasons(now, room)
 	writes = append(writes, reasons...)
 	next = earliest(next, due)
@@ -93,7 +94,7 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 	}
 	var best refusal
 	for _, p := range pools {
-		w := p.freeWorker()
+		w := p.workers.free(p.spec.Canary)
 		if w == nil {
 			best.worse(refusal{reason: v1alpha1.ReasonWaitingForWorker, message: busyMessage(p)})
 			continue
@@ -103,7 +104,7 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 			best.worse(why)
 			continue
 		}
-		r.worker = w.Name
+		r.worker, r.canary = w.Name, w.Canary
 		return s.assign(st, p, r, now), queue.Take
 	}
 	if best.impossible {
@@ -220,6 +221,7 @@ func (s *Scheduler) budgetsByShare(p *pool) []v1alpha1.BudgetReference {
 // assign assumes the assignment: from here on the worker and the budget count it as running.
 func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write {
 	st.run = r
+	p.workers.given(r.canary, p.spec.Canary)
 	s.load(r.worker, +1)
 	timeout := defaultCallTimeout
 	if t := p.spec.StageDefaults.TimeoutSeconds; t > 0 {

@@ -87,7 +87,7 @@ func (s *Scheduler) outlookOf(namespace string, stage v1alpha1.StageName, model 
 	}
 	held, seen := time.Duration(-1), map[types.NamespacedName]bool{}
 	for _, p := range s.byStage[stageKey{namespace, stage}] {
-		for _, w := range p.workers {
+		for w := range p.workers.all() {
 			if !w.Draining {
 				o.slots += w.Capacity
 				o.busy += w.inFlight

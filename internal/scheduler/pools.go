@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"container/heap"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -13,7 +12,9 @@ import (
 type pool struct {
 	name    types.NamespacedName
 	spec    v1alpha1.WorkerPoolSpec
-	workers workerHeap
+	workers fleet
+	// told is the number of workers its calls were last said to want; see Options.Wanted.
+	told int
 	// given counts the tokens each budget was given by this pool, divided by the budget's weight: the budget
 	// with the least is asked first.
 	given map[string]float64
@@ -33,8 +34,8 @@ func (s *Scheduler) PoolGone(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.pools[name]; p != nil {
-		for len(p.workers) > 0 {
-			heap.Pop(&p.workers)
+		for w := range p.workers.all() {
+			w.index = -1
 		}
 		delete(s.pools, name)
 		s.indexPools()
@@ -98,12 +99,4 @@ func (s *Scheduler) model(p *pool, spec *v1alpha1.ScanRequestSpec) string {
 		}
 	}
 	return ""
-}
-
-// freeWorker is the least loaded worker that takes another scan, or nil.
-func (p *pool) freeWorker() *worker {
-	if len(p.workers) == 0 || !p.workers[0].free() {
-		return nil
-	}
-	return p.workers[0]
 }

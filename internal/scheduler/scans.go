@@ -38,6 +38,7 @@ type run struct {
 	id       string
 	stage    v1alpha1.StageName
 	worker   types.NamespacedName
+	canary   bool                 // of the worker
 	budget   types.NamespacedName // zero where no tokens are needed
 	model    string
 	formula  int64 // the estimate before calibration
@@ -161,7 +162,7 @@ func (s *Scheduler) settle(st *scanState) {
 	}
 	s.opts.Observer.Settled(Try{
 		Budget: r.budget.Name, Model: r.model, Stage: r.stage, Class: class,
-		Reserved: r.reserved, Charged: charged, Usage: usage, Took: took,
+		Canary: r.canary, Reserved: r.reserved, Charged: charged, Usage: usage, Took: took,
 	})
 }
 
@@ -194,6 +195,9 @@ func (s *Scheduler) runOf(st *scanState, a *v1alpha1.Assignment) *run {
 		id: a.ID, stage: a.Stage, model: a.Model, reserved: a.ReservedTokens, formula: a.ReservedTokens,
 		worker: types.NamespacedName{Namespace: st.name.Namespace, Name: a.Worker},
 		since:  a.AssignedAt.Time,
+	}
+	if w := s.workers[r.worker]; w != nil {
+		r.canary = w.Canary
 	}
 	if a.Budget != "" {
 		r.budget = types.NamespacedName{Namespace: st.name.Namespace, Name: a.Budget}

@@ -60,6 +60,9 @@ type Options struct {
 	ReasonsPerSecond int
 	// Observer is told of decisions, for metrics. Default: none.
 	Observer Observer
+	// Wanted is called when a pool's calls begin to want more workers than they did. It is called with the
+	// scheduler's lock held, must not block and must not call back. Default: none.
+	Wanted func(pool types.NamespacedName)
 }
 
 // Observer is told what the scheduler does. Its methods are called with the scheduler's lock held and must not
@@ -80,6 +83,8 @@ type Try struct {
 	// Budget and Model are empty for stages that need no tokens.
 	Budget, Model string
 	Stage         v1alpha1.StageName
+	// Canary says that a worker with its pool's canary settings had it.
+	Canary bool
 	// Class is the class of failure, empty for a success.
 	Class v1alpha1.FailureClass
 	// Reserved is what was taken from the budget, Charged what the provider's headers prove it took, zero where
@@ -139,6 +144,9 @@ func New(opts Options) *Scheduler {
 	}
 	if opts.ReasonsPerSecond == 0 {
 		opts.ReasonsPerSecond = 20
+	}
+	if opts.Wanted == nil {
+		opts.Wanted = func(types.NamespacedName) {}
 	}
 	if opts.Observer == nil {
 		opts.Observer = noObserver{}

@@ -56,7 +56,7 @@ func (s *Scheduler) PoolLoad(name types.NamespacedName) (load PoolLoad, ok bool)
 	if p == nil {
 		return PoolLoad{}, false
 	}
-	for _, w := range p.workers {
+	for w := range p.workers.all() {
 		load.InFlight += w.inFlight
 		if !w.Draining {
 			load.Active++

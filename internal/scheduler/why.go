@@ -260,10 +260,10 @@ func noPoolMessage(stage v1alpha1.StageName) string {
 }
 
 func busyMessage(p *pool) string {
-	if len(p.workers) == 0 {
+	if p.workers.len() == 0 {
 		return fmt.Sprintf("WorkerPool %q has no live worker", p.name.Name)
 	}
-	return fmt.Sprintf("all %d workers of WorkerPool %q are busy or draining", len(p.workers), p.name.Name)
+	return fmt.Sprintf("all %d workers of WorkerPool %q are busy or draining", p.workers.len(), p.name.Name)
 }
 
 // thousands prints a number of tokens for people: "412", "12 k", "3.4 M".

@@ -15,6 +15,10 @@ type Worker struct {
 	Name types.NamespacedName
 	// Pool is the name of its WorkerPool.
 	Pool string
+	// Pod is the name of its pod.
+	Pod string
+	// Canary says that it runs with its pool's canary settings.
+	Canary bool
 	// Capacity is the number of scans it runs at a time.
 	Capacity int
 	// Draining says that it takes no more work.
@@ -107,7 +111,7 @@ func (s *Scheduler) WorkerChanged(info Worker) {
 	if !info.RenewedAt.Equal(w.RenewedAt) || w.expires.IsZero() {
 		w.renewed(s.clk.Now(), info.LeaseDuration)
 	}
-	if w.Pool != info.Pool {
+	if w.Pool != info.Pool || w.Canary != info.Canary {
 		s.unheap(w)
 	}
 	w.Worker = info
@@ -211,15 +215,15 @@ func (s *Scheduler) reheap(w *worker) {
 	switch {
 	case p == nil:
 	case w.index < 0:
-		heap.Push(&p.workers, w)
+		heap.Push(p.workers.heapOf(w), w)
 	default:
-		heap.Fix(&p.workers, w.index)
+		heap.Fix(p.workers.heapOf(w), w.index)
 	}
 }
 
 func (s *Scheduler) unheap(w *worker) {
 	if p := s.pools[types.NamespacedName{Namespace: w.Name.Namespace, Name: w.Pool}]; p != nil && w.index >= 0 {
-		heap.Remove(&p.workers, w.index)
+		heap.Remove(p.workers.heapOf(w), w.index)
 	}
 	w.index = -1
 }
