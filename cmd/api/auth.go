@@ -13,6 +13,8 @@ import (
 // newAuthenticator returns the authenticator of --auth.
 func newAuthenticator(o options, config *rest.Config) (httpapi.Authenticator, error) {
 	if o.auth == authTokenReview {
+		config = rest.CopyConfig(config)
+		config.QPS = -1 // reviews are kept; a caller does not wait for the client's own limit
 		clientset, err := kubernetes.NewForConfig(config)
 		if err != nil {
 			return nil, fmt.Errorf("prepare token reviews: %w", err)

@@ -85,7 +85,7 @@ func run(ctx context.Context, o options, log logr.Logger) error {
 		Namespace: o.namespace, Scans: backend, Models: backend, Synced: backend.Synced,
 		Categories: categories, Queue: queue, Authenticator: authenticator, AllowedOrigins: o.origins(),
 		MaxEstimatedWait: o.maxEstimatedWait, MaxQueuedPerUser: o.maxQueuedPerUser, MaxQueued: o.maxQueued,
-		MaxStreams: o.maxStreams, Keepalive: o.keepalive,
+		MaxStreams: o.maxStreams, MaxStreamsPerUser: o.maxStreamsPerUser, Keepalive: o.keepalive,
 		Log: log.WithName("api"), Registry: runtimemetrics.Registry,
 	})
 	if err != nil {

@@ -33,6 +33,7 @@ type options struct {
 	maxEstimatedWait            time.Duration
 	maxQueuedPerUser, maxQueued int
 	maxStreams                  int
+	maxStreamsPerUser           int
 	keepalive                   time.Duration
 	drainDelay, shutdownTimeout time.Duration
 	zap                         zap.Options
@@ -65,6 +66,7 @@ func (o *options) bind(fs *flag.FlagSet, getenv func(string) string) {
 	fs.IntVar(&o.maxQueuedPerUser, "max-queued-per-user", 100, "Answer 429 to a submit of a user with this many unfinished scans. 0 is no limit.")
 	fs.IntVar(&o.maxQueued, "max-queued", 20000, "Answer 429 to a submit while this many scans are unfinished. 0 is no limit.")
 	fs.IntVar(&o.maxStreams, "max-streams", 10000, "Open event streams this server takes.")
+	fs.IntVar(&o.maxStreamsPerUser, "max-streams-per-user", 100, "Open event streams that this server takes of one user.")
 	fs.DurationVar(&o.keepalive, "stream-keepalive", 15*time.Second, "Longest silence on an event stream.")
 	fs.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second,
 		"Time between failing readiness and ending streams on SIGTERM, for load balancers to notice.")
@@ -85,10 +87,15 @@ func (o *options) validate() error {
 		errs = append(errs, fmt.Errorf("--auth=%q: must be %q or %q", o.auth, authGateway, authTokenReview))
 	}
 	for name, value := range map[string]int{
-		"max-queued-per-user": o.maxQueuedPerUser, "max-queued": o.maxQueued, "max-streams": o.maxStreams,
+		"max-queued-per-user": o.maxQueuedPerUser, "max-queued": o.maxQueued,
 	} {
 		if value < 0 {
 			errs = append(errs, fmt.Errorf("--%s=%d: must not be negative", name, value))
+		}
+	}
+	for name, value := range map[string]int{"max-streams": o.maxStreams, "max-streams-per-user": o.maxStreamsPerUser} {
+		if value <= 0 {
+			errs = append(errs, fmt.Errorf("--%s=%d: must be positive", name, value))
 		}
 	}
 	for name, value := range map[string]time.Duration{

@@ -36,7 +36,7 @@ func TestOptions(t *testing.T) {
 		"no keepalive":    {args: []string{"--stream-keepalive=0"}, wantErr: []string{"--stream-keepalive=0s"}},
 		"queue URLs":      {args: []string{"--queue-urls=http://a:8082,http://b:8082"}},
 		"no queue URL":    {args: []string{"--queue-urls=a:8082"}, wantErr: []string{"--queue-urls", `"a:8082"`}},
-		"streams of none": {args: []string{"--max-streams=-5"}, wantErr: []string{"--max-streams=-5"}},
+		"streams of none": {args: []string{"--max-streams=-5", "--max-streams-per-user=0"}, wantErr: []string{"--max-streams=-5", "--max-streams-per-user=0"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

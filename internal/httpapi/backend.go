@@ -28,6 +28,10 @@ type Backend struct {
 
 // NewBackend prepares the connection. It asks nothing of the API server yet, so that a server can start before it.
 func NewBackend(config *rest.Config, scheme *runtime.Scheme, namespace string) (*Backend, error) {
+	// Submits are limited by --max-queued and its like, and by the API server itself (API priority and fairness). The
+	// client's own limit, 20 requests a second unless it is set, would only let them wait here.
+	config = rest.CopyConfig(config)
+	config.QPS = -1
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("make an HTTP client for the API server: %w", err)

@@ -12,29 +12,37 @@ type hub struct {
 	mu     sync.RWMutex
 	follow map[string]map[*mailbox]struct{}
 	open   int
-	limit  int
+	byUser map[string]int // open streams
+	// limit and perUser are the most streams that may be open, of all and of one user.
+	limit, perUser int
 }
 
-// newHub returns a hub for at most limit open streams.
-func newHub(limit int) *hub {
-	return &hub{follow: make(map[string]map[*mailbox]struct{}), limit: limit}
+// newHub returns a hub for at most limit open streams, and perUser of each user.
+func newHub(limit, perUser int) *hub {
+	return &hub{
+		follow: make(map[string]map[*mailbox]struct{}), byUser: make(map[string]int),
+		limit: limit, perUser: perUser,
+	}
 }
 
-// subscribe opens a mailbox for a scan. It returns false when the limit of open streams is reached. The caller
-// must call leave.
-func (h *hub) subscribe(name string) (*mailbox, bool) {
+// subscribe opens a mailbox for a scan, or says which limit of open streams is reached. The caller must call leave.
+func (h *hub) subscribe(name, user string) (*mailbox, limitReached) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.open >= h.limit {
-		return nil, false
+	switch {
+	case h.open >= h.limit:
+		return nil, overallLimit
+	case h.byUser[user] >= h.perUser:
+		return nil, userLimit
 	}
-	m := &mailbox{name: name, ready: make(chan struct{}, 1)}
+	m := &mailbox{name: name, user: user, ready: make(chan struct{}, 1)}
 	if h.follow[name] == nil {
 		h.follow[name] = make(map[*mailbox]struct{}, 1)
 	}
 	h.follow[name][m] = struct{}{}
 	h.open++
-	return m, true
+	h.byUser[user]++
+	return m, withinLimits
 }
 
 // leave closes a mailbox.
@@ -46,6 +54,9 @@ func (h *hub) leave(m *mailbox) {
 		delete(h.follow, m.name)
 	}
 	h.open--
+	if h.byUser[m.user]--; h.byUser[m.user] == 0 {
+		delete(h.byUser, m.user)
+	}
 }
 
 // publish delivers a scan to the streams that follow it.
@@ -68,6 +79,7 @@ func (h *hub) size() (streams, scans int) {
 // the events of the newer one contain its own, so that a slow client costs one pointer, not a queue.
 type mailbox struct {
 	name  string
+	user  string
 	ready chan struct{} // has room for one signal: take has something to return
 
 	mu      sync.Mutex

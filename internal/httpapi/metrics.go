@@ -40,7 +40,7 @@ func newMetrics(registry prometheus.Registerer, hub *hub, census *census) (*metr
 		}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_api_rejected_total",
-			Help: "Scans that were turned away with 429, by the limit they met.",
+			Help: "Scans and streams that were turned away, by the limit they met.",
 		}, []string{"limit"}),
 		readThroughs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_api_read_through_total",

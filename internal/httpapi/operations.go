@@ -81,6 +81,7 @@ var (
 		parameters: []parameter{jobIDParameter, lastEventIDParameter}, answers: eventAnswers,
 		problems: map[int][]string{
 			http.StatusNotFound:           {scanapi.CodeScanNotFound},
+			http.StatusTooManyRequests:    {scanapi.CodeTooManyStreams},
 			http.StatusServiceUnavailable: unavailableStreams,
 		},
 	}
@@ -96,6 +97,7 @@ var (
 		problems: map[int][]string{
 			http.StatusBadRequest:         {scanapi.CodeJobIDRequired},
 			http.StatusNotFound:           {scanapi.CodeScanNotFound},
+			http.StatusTooManyRequests:    {scanapi.CodeTooManyStreams},
 			http.StatusServiceUnavailable: unavailableStreams,
 		},
 	}

@@ -13,14 +13,16 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// The limits of a connection: a client that sends its request by the byte does not keep one for long.
-const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 15 * time.Second
-	answerTimeout     = 30 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 16 << 10
-)
+// limits bound a connection: a client that sends its request by the byte does not keep one for long.
+type limits struct {
+	readHeader, read, answer, idle time.Duration
+	headerBytes                    int
+}
+
+var defaultLimits = limits{
+	readHeader: 5 * time.Second, read: 15 * time.Second, answer: 30 * time.Second, idle: 2 * time.Minute,
+	headerBytes: 16 << 10,
+}
 
 // ServeOptions say how a Server listens and stops.
 type ServeOptions struct {
@@ -31,6 +33,8 @@ type ServeOptions struct {
 	DrainDelay time.Duration
 	// ShutdownTimeout bounds the time that requests which run may take to finish after that. Default 10 s.
 	ShutdownTimeout time.Duration
+
+	limits limits // default defaultLimits
 }
 
 // Serve answers requests on a listener until ctx is done. Then readiness fails, after DrainDelay the streams end
@@ -41,12 +45,13 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOption
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(o.TLS == nil) // gateways speak it
+	connection := orDefault(o.limits, defaultLimits)
 	server := &http.Server{
 		Handler:           s,
 		Protocols:         protocols,
 		TLSConfig:         o.TLS,
-		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ReadHeaderTimeout: connection.readHeader, ReadTimeout: connection.read,
+		WriteTimeout: connection.answer, IdleTimeout: connection.idle, MaxHeaderBytes: connection.headerBytes,
 		// Requests outlive ctx: they are answered while the server drains.
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		// Clients that break off are no error of the server's.

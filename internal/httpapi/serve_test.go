@@ -19,7 +19,7 @@ import (
 )
 
 // serve serves h until the returned function is called, which returns what Serve returned.
-func serve(tb testing.TB, h *harness) (address string, stop func() error) {
+func serve(tb testing.TB, h *harness, o ServeOptions) (address string, stop func() error) {
 	tb.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -27,7 +27,7 @@ func serve(tb testing.TB, h *harness) (address string, stop func() error) {
 	}
 	ctx, cancel := context.WithCancel(tb.Context())
 	served := make(chan error, 1)
-	go func() { served <- h.Serve(ctx, listener, ServeOptions{}) }()
+	go func() { served <- h.Serve(ctx, listener, o) }()
 	return listener.Addr().String(), func() error { cancel(); return <-served }
 }
 
@@ -39,7 +39,7 @@ func TestServe(t *testing.T) {
 			l := newLife(t, "job")
 			succeed(l)
 			h.cluster.put(l.states[2])
-			address, stop := serve(t, h)
+			address, stop := serve(t, h, ServeOptions{})
 			protocols := &http.Protocols{}
 			protocols.SetHTTP1(!version2)
 			protocols.SetUnencryptedHTTP2(version2)
@@ -95,11 +95,11 @@ func TestServeTellsWhyItCannot(t *testing.T) {
 // without buffers.
 func BenchmarkOpenStream(b *testing.B) {
 	const streams = 1000
-	h := newHarness(b, nil)
+	h := newHarness(b, func(o *Options) { o.MaxStreamsPerUser = streams })
 	for i := range streams {
 		h.cluster.put(newLife(b, fmt.Sprint("job-", i)).scan)
 	}
-	address, stop := serve(b, h)
+	address, stop := serve(b, h, ServeOptions{})
 	for b.Loop() {
 		before := memoryInUse()
 		connections := make([]net.Conn, streams)

@@ -41,6 +41,8 @@ type Options struct {
 	MaxQueuedPerUser, MaxQueued int
 	// MaxStreams limits the open streams. Default 10000.
 	MaxStreams int
+	// MaxStreamsPerUser limits the open streams of one user. Default 100.
+	MaxStreamsPerUser int
 	// Keepalive is the longest silence on a stream. Default 15 s: proxies give up after 30 or 60.
 	Keepalive time.Duration
 	// WriteTimeout is how long a client may take to receive one event. Default 10 s.
@@ -112,7 +114,7 @@ func New(o Options) (*Server, error) {
 		writeTimeout:     orDefault(o.WriteTimeout, 10*time.Second),
 		apiTimeout:       orDefault(o.APITimeout, 10*time.Second),
 		clock:            o.Clock, log: o.Log,
-		hub:          newHub(orDefault(o.MaxStreams, 10000)),
+		hub:          newHub(orDefault(o.MaxStreams, 10000), orDefault(o.MaxStreamsPerUser, 100)),
 		census:       newCensus(o.Clock, o.MaxQueuedPerUser, o.MaxQueued),
 		readThroughs: rate.NewLimiter(readThroughRate, readThroughBurst),
 		draining:     make(chan struct{}),

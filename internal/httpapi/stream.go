@@ -41,12 +41,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller Caller, j
 		return draining()
 	}
 	// The mailbox is opened before the scan is looked up: what happens in between is in one or the other.
-	mail, ok := s.hub.subscribe(jobID)
-	if !ok {
-		return &problemError{
-			status: http.StatusServiceUnavailable, code: scanapi.CodeTooManyStreams,
-			detail: "This server has as many open streams as it takes. Poll the result instead, or try again.", retryAfter: retryBase + retrySpread,
-		}
+	mail, limit := s.hub.subscribe(jobID, caller.UserID)
+	if limit != withinLimits {
+		return s.tooManyStreams(limit)
 	}
 	defer s.hub.leave(mail)
 	scan, err := s.ownScan(r.Context(), jobID, caller, scanapi.CodeScanNotFound)
@@ -66,6 +63,22 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller Caller, j
 	defer out.close()
 	s.follow(r, out, scan, mail, next)
 	return nil
+}
+
+// tooManyStreams is the problem of a stream that is one too many. A user's own are the user's to close; those of all
+// are fewer on another replica, or later.
+func (s *Server) tooManyStreams(limit limitReached) *problemError {
+	p := &problemError{code: scanapi.CodeTooManyStreams, retryAfter: retryBase + retrySpread}
+	if limit == userLimit {
+		p.status = http.StatusTooManyRequests
+		p.detail = fmt.Sprintf("You have %d open streams here, the most that one user may have. Close one, or poll the result instead.", s.hub.perUser)
+		s.metrics.rejected.WithLabelValues("user_streams").Inc()
+		return p
+	}
+	p.status = http.StatusServiceUnavailable
+	p.detail = "This server has as many open streams as it takes. Poll the result instead, or try again."
+	s.metrics.rejected.WithLabelValues("streams").Inc()
+	return p
 }
 
 // nextEvent is the number of the first event to send: the one after the last that the client has seen. An id that

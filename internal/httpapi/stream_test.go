@@ -124,12 +124,13 @@ func TestStreamRejects(t *testing.T) {
 		wantStatus int
 		wantCode   string
 	}{
-		"unknown scan":   {path: "/api/v1/scan/other/events", wantStatus: 404, wantCode: scanapi.CodeScanNotFound},
-		"another user's": {path: jobEvents, headers: []string{"X-User-ID", "lee"}, wantStatus: 404, wantCode: scanapi.CodeScanNotFound},
-		"no user":        {path: jobEvents, headers: []string{"X-User-ID", ""}, wantStatus: 401, wantCode: scanapi.CodeUnauthorized},
-		"no job id":      {path: "/api/v1/stream", wantStatus: 400, wantCode: scanapi.CodeJobIDRequired},
-		"stopping":       {path: jobEvents, end: true, wantStatus: 503, wantCode: scanapi.CodeNotReady},
-		"too many":       {path: jobEvents, options: func(o *Options) { o.MaxStreams = -1 }, wantStatus: 503, wantCode: scanapi.CodeTooManyStreams},
+		"unknown scan":         {path: "/api/v1/scan/other/events", wantStatus: 404, wantCode: scanapi.CodeScanNotFound},
+		"another user's":       {path: jobEvents, headers: []string{"X-User-ID", "lee"}, wantStatus: 404, wantCode: scanapi.CodeScanNotFound},
+		"no user":              {path: jobEvents, headers: []string{"X-User-ID", ""}, wantStatus: 401, wantCode: scanapi.CodeUnauthorized},
+		"no job id":            {path: "/api/v1/stream", wantStatus: 400, wantCode: scanapi.CodeJobIDRequired},
+		"stopping":             {path: jobEvents, end: true, wantStatus: 503, wantCode: scanapi.CodeNotReady},
+		"too many of one user": {path: jobEvents, options: func(o *Options) { o.MaxStreamsPerUser = -1 }, wantStatus: 429, wantCode: scanapi.CodeTooManyStreams},
+		"too many":             {path: jobEvents, options: func(o *Options) { o.MaxStreams = -1 }, wantStatus: 503, wantCode: scanapi.CodeTooManyStreams},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -197,8 +198,8 @@ func TestStreamOfACanceledScan(t *testing.T) {
 
 // A scan may finish and be deleted before a slow stream looks: it must still see the end, not a cancellation.
 func TestStreamOfAScanThatFinishedAndWasDeleted(t *testing.T) {
-	hub := newHub(1)
-	mail, _ := hub.subscribe("job")
+	hub := newHub(1, 1)
+	mail, _ := hub.subscribe("job", "kim")
 	l := newLife(t, "job")
 	succeed(l)
 	hub.publish(l.states[1], false)
@@ -288,14 +289,8 @@ func TestStreamsLeaveNothingBehind(t *testing.T) {
 }
 
 func TestMailboxKeepsTheLatestOnly(t *testing.T) {
-	hub := newHub(1)
-	mail, ok := hub.subscribe("job")
-	if !ok {
-		t.Fatal("subscribe refused the first stream")
-	}
-	if _, ok := hub.subscribe("job"); ok {
-		t.Error("subscribe took more streams than the limit")
-	}
+	hub := newHub(1, 1)
+	mail, _ := hub.subscribe("job", "kim")
 	l := newLife(t, "job")
 	succeed(l)
 	for _, state := range l.states {
@@ -310,9 +305,49 @@ func TestMailboxKeepsTheLatestOnly(t *testing.T) {
 		t.Error("more than one signal for what was taken at once")
 	default:
 	}
-	hub.leave(mail)
-	if _, ok := hub.subscribe("job"); !ok {
-		t.Error("a place that was left is not free")
+}
+
+func TestStreamLimits(t *testing.T) {
+	hub := newHub(3, 2)
+	open := map[string][]*mailbox{}
+	steps := []struct {
+		user  string
+		leave bool
+		want  limitReached
+	}{
+		{user: "kim"},
+		{user: "kim"},
+		{user: "kim", want: userLimit},
+		{user: "lee"},
+		{user: "lee", want: overallLimit},
+		{user: "kim", leave: true},
+		{user: "kim"},
+		{user: "kim", leave: true},
+		{user: "lee"},
+		{user: "kim", want: overallLimit},
+	}
+	for i, s := range steps {
+		if s.leave {
+			last := len(open[s.user]) - 1
+			hub.leave(open[s.user][last])
+			open[s.user] = open[s.user][:last]
+			continue
+		}
+		mail, got := hub.subscribe("job", s.user)
+		if got != s.want {
+			t.Errorf("step %d: limit %d, want %d", i, got, s.want)
+		}
+		if mail != nil {
+			open[s.user] = append(open[s.user], mail)
+		}
+	}
+	for _, mails := range open {
+		for _, mail := range mails {
+			hub.leave(mail)
+		}
+	}
+	if len(hub.byUser)+len(hub.follow)+hub.open != 0 {
+		t.Errorf("an empty hub keeps %v, %v", hub.byUser, hub.follow)
 	}
 }
 
@@ -331,9 +366,9 @@ func waitFor(t *testing.T, reached func() bool) {
 }
 
 func BenchmarkPublishTo1000Streams(b *testing.B) {
-	hub := newHub(1000)
+	hub := newHub(1000, 1000)
 	for i := range 1000 {
-		if _, ok := hub.subscribe(fmt.Sprint("job-", i)); !ok {
+		if _, limit := hub.subscribe(fmt.Sprint("job-", i), "kim"); limit != withinLimits {
 			b.Fatal("subscribe refused")
 		}
 	}
