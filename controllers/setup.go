@@ -32,6 +32,8 @@ type Options struct {
 	ScanConcurrency int
 	// Clock tells the time.
 	Clock clock.WithTicker
+	// Rewards is told of the rewards of finished scans; nil for nobody.
+	Rewards RewardPoster
 	// QueueAddress is where the leader serves the standings of waiting scans; empty for nowhere.
 	QueueAddress string
 	// Registry takes the metrics.
@@ -64,6 +66,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	if err := mgr.Add(runner); err != nil {
 		return fmt.Errorf("add the scheduler: %w", err)
+	}
+	if o.Rewards != nil {
+		if err := (&RewardWebhookReconciler{Client: mgr.GetClient(), Poster: o.Rewards}).SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up controller rewardwebhook: %w", err)
+		}
 	}
 	if o.QueueAddress != "" {
 		if err := mgr.Add(&QueueServer{Address: o.QueueAddress, Scheduler: sched, Log: mgr.GetLogger().WithName("queue")}); err != nil {

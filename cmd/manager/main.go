@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 	"github.com/eco2-team/scan-operator/controllers"
 	"github.com/eco2-team/scan-operator/internal/flagenv"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/webhook"
 )
 
 // envPrefix begins the names of the flags' twins in the environment.
@@ -49,6 +51,8 @@ type options struct {
 	maxWrites          int
 	scanWorkers        int
 	queueAddr          string
+	webhookURL         string
+	webhookTokenFile   string
 	zap                zap.Options
 }
 
@@ -68,6 +72,8 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.IntVar(&o.maxWrites, "max-writes", 64, "Status writes of the scheduler under way at the same time.")
 	fs.IntVar(&o.scanWorkers, "scan-concurrency", 8, "ScanRequests reconciled at the same time.")
 	fs.StringVar(&o.queueAddr, "queue-bind-address", ":8082", "Address where the leader tells the HTTP API how waiting scans stand; empty turns it off.")
+	fs.StringVar(&o.webhookURL, "reward-webhook-url", "", "URL to post the rewards of finished scans to, at least once each; empty for nowhere.")
+	fs.StringVar(&o.webhookTokenFile, "reward-webhook-token-file", "", "File with the bearer token for --reward-webhook-url; empty for none.")
 	o.zap.BindFlags(fs)
 }
 
@@ -99,7 +105,15 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	var rewards controllers.RewardPoster
+	if o.webhookURL != "" {
+		if u, err := url.Parse(o.webhookURL); err != nil || u.Host == "" {
+			return fmt.Errorf("--reward-webhook-url: %q is not an absolute URL", o.webhookURL)
+		}
+		rewards = &webhook.Client{URL: o.webhookURL, TokenFile: o.webhookTokenFile}
+	}
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
+		Rewards:   rewards,
 		Namespace: o.namespace, Pack: pack, MaxWrites: o.maxWrites, ScanConcurrency: o.scanWorkers,
 		QueueAddress: o.queueAddr,
 		Clock:        clock.RealClock{}, Registry: metrics.Registry,

@@ -125,8 +125,8 @@ func (s scenario) run(ctx context.Context, o options, out io.Writer) error {
 	o.kubeconfig, o.simURL, o.users = stack.Kubeconfig(), stack.SimURL(), s.users
 	o.queueURLs = strings.Join(stack.QueueURLs(), ",")
 	o.warmup, o.duration = s.warmup, s.duration
-	// Enough to keep the budgets busy: what one call takes to be answered, and as much again that waits.
-	o.backlog = int(float64(s.budgets)*float64(s.tokensPerMinute)/60/1600*14) + 100
+	// Enough to keep the budgets busy: the twelve seconds that a scan takes at the provider, and as much again that waits.
+	o.backlog = int(float64(s.budgets)*float64(s.tokensPerMinute)/60/1600*24) + 100
 	l, err := newLoad(ctx, o)
 	if err != nil {
 		return err
