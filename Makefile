@@ -21,6 +21,8 @@ ARGS ?=
 BENCH ?= .
 BENCHTIME ?= 1s
 FUZZTIME ?= 20s
+ROUNDS ?= 20
+SEED ?= 0
 
 # The API server's and etcd's programs, where controller-runtime's envtest looks.
 export KUBEBUILDER_ASSETS := $(K8S)
@@ -48,6 +50,10 @@ test-unit: k8s ## Run the tests that live next to the code.
 .PHONY: test-integration
 test-integration: k8s ## Run the tests under test/, which drive the parts together.
 	@PKG=./test/... TESTARGS='$(TESTARGS)' hack/test.sh
+
+.PHONY: chaos
+chaos: k8s build ## Break a local stack, round after round, and check that nothing is lost. ROUNDS=20 SEED=7 ARGS="--faults kill-etcd".
+	go run ./test/chaos --k8s-dir $(K8S) --bin-dir $(BIN) --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 .PHONY: bench
 bench: k8s ## Run the benchmarks. BENCH=regexp PKG=./internal/queue BENCHTIME=5s narrow them.

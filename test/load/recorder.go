@@ -149,8 +149,9 @@ func (r *Recorder) observe(obj *v1alpha1.ScanRequest) {
 func (r *Recorder) gone(obj *v1alpha1.ScanRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.scanLocked(obj.Name); !s.Terminal() {
-		r.breakLocked("scan %s was deleted before it had ended", s.Name)
+	s := r.scans[obj.Name]
+	if ended := s != nil && s.Terminal() || !obj.Status.FinishedAt.IsZero(); !ended {
+		r.breakLocked("scan %s was deleted before it had ended", obj.Name)
 	}
 	r.wakeLocked()
 }
