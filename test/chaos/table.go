@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,7 +22,7 @@ func printTable(out io.Writer, results []result) {
 	sum := result{fault: "all", reasons: map[string]int{}}
 	for i := range results {
 		r := &results[i]
-		printRow(t, fmt.Sprint(r.round), r)
+		printRow(t, strconv.Itoa(r.round), r)
 		sum.scans += r.scans
 		sum.succeeded += r.succeeded
 		sum.lost += r.lost

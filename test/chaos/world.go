@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -46,13 +47,13 @@ type world struct {
 func newWorld(ctx context.Context, o options, out io.Writer) (*world, error) {
 	w := &world{
 		opts: o, out: out, begun: time.Now(), victims: map[string]bool{},
-		random: rand.New(rand.NewPCG(o.seed, 0)), //nolint:gosec // repeatable on purpose
+		random: rand.New(rand.NewPCG(o.seed, 0)),
 	}
 	var err error
 	w.stack, err = localstack.Start(ctx, localstack.Options{
 		Dir: o.dir, K8sDir: o.k8sDir, BinDir: o.binDir, ConfigDir: o.configDir, ManifestsDir: o.manifests,
 		Speed: o.speed, TokensPerMinute: tokensPerMinute, StandbyManager: true, Progress: out,
-		SimArgs: []string{"--seed", fmt.Sprint(o.seed % 1_000_000)},
+		SimArgs: []string{"--seed", strconv.FormatUint(o.seed, 10)},
 	})
 	if err != nil {
 		return nil, err

@@ -37,7 +37,6 @@ func startLocal(t *testing.T, manifests string) *local {
 	t.Helper()
 	k8sDir, binDir := programs(t)
 	dir := filepath.Join(t.TempDir(), "state")
-	//nolint:gosec,noctx // the product's own program; it is to be ended by a signal, not by a context
 	process := exec.Command(filepath.Join(binDir, "local"), "--dir", dir, "--k8s-dir", k8sDir, "--bin-dir", binDir,
 		"--config", testenv.Path("config"), "--manifests", manifests, "--speed", "20",
 		"--api-address", "127.0.0.1:0", "--sim-address", "127.0.0.1:0")
@@ -69,13 +68,16 @@ func startLocal(t *testing.T, manifests string) *local {
 	}()
 	t.Cleanup(func() {
 		_ = process.Process.Signal(syscall.SIGKILL) // its children end with it; fails if it has ended, as it should
-		<-l.ended
+		for range l.ended {                         // until it is closed
+		}
 		if t.Failed() {
 			t.Logf("local said:\n%s\n%s", said.String(), problems.String())
 		}
 	})
 	select {
 	case l.apiURL = <-up:
+	case err := <-l.ended:
+		t.Fatalf("the stack has ended: %v", err)
 	case <-time.After(time.Minute):
 		t.Fatal("the stack does not come up")
 	}

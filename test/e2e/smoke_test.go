@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,11 +99,13 @@ func TestSmoke(t *testing.T) {
 		}{
 			"unknown-model": {
 				`{imageURL: "https://images.example.org/a.jpg", model: gpt-9}`,
-				v1alpha1.ReasonUnsupportedModel, []string{`"gpt-9"`, "gpt-5.1"},
+				v1alpha1.ReasonUnsupportedModel,
+				[]string{`"gpt-9"`, "gpt-5.1"},
 			},
 			"budget-smaller-than-one-call": {
 				`{imageURL: "https://images.example.org/a.jpg", model: gpt-5-mini}`,
-				v1alpha1.ReasonRequestTooLarge, []string{`"small"`, "tokensPerMinute"},
+				v1alpha1.ReasonRequestTooLarge,
+				[]string{`"small"`, "tokensPerMinute"},
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -178,12 +181,12 @@ func TestKnowledgePackWithATypo(t *testing.T) {
 		t.Fatal(err)
 	}
 	const field = "recyclable:"
-	at := bytes.Index(content, []byte(field))
-	if at < 0 {
+	before, after, found := bytes.Cut(content, []byte(field))
+	if !found {
 		t.Fatalf("the default pack has no %q to misspell", field)
 	}
-	line := bytes.Count(content[:at], []byte("\n")) + 1
-	if err := os.WriteFile(path, bytes.Replace(content, []byte(field), []byte("recycleable:"), 1), 0o600); err != nil {
+	line := bytes.Count(before, []byte("\n")) + 1
+	if err := os.WriteFile(path, slices.Concat(before, []byte("recycleable:"), after), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, args := range map[string][]string{
