@@ -6,6 +6,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,7 +26,7 @@ func request(name string) ctrl.Request {
 }
 
 // calls counts the requests that change something.
-type calls struct{ patches, applies, deletes int }
+type calls struct{ patches, podPatches, applies, deletes int }
 
 func newClient(t *testing.T, n *calls, objs ...client.Object) client.WithWatch {
 	t.Helper()
@@ -45,6 +46,10 @@ func (n *calls) funcs() interceptor.Funcs {
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
 			n.patches++
 			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			n.podPatches++
+			return c.Patch(ctx, obj, patch, opts...)
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			n.applies++
@@ -116,4 +121,9 @@ func makeBudget() *v1alpha1.TokenBudget {
 			TokensPerMinute: 60_000, RequestsPerMinute: 600, TargetUtilizationPercent: 100,
 		},
 	}
+}
+
+// behaviorDown lets a pool shrink after so many seconds.
+func behaviorDown(window int32) *autoscalingv2.HorizontalPodAutoscalerBehavior {
+	return &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleDown: &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: &window}}
 }

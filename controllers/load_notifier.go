@@ -11,12 +11,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/autoscale"
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
 // LoadNotifier compares the scheduler's figures with those of the last time, every statusInterval and in memory
 // only, and wakes the controllers of the pools and budgets whose figures have changed. Figures change with every
-// call; their objects need not.
+// call; their objects need not. A pool whose calls want more workers is woken at once.
 type LoadNotifier struct {
 	Cache     client.Reader
 	Scheduler *scheduler.Scheduler
@@ -25,8 +26,18 @@ type LoadNotifier struct {
 
 	pools   chan event.TypedGenericEvent[*v1alpha1.WorkerPool]
 	budgets chan event.TypedGenericEvent[*v1alpha1.TokenBudget]
-	loads   map[types.NamespacedName]scheduler.PoolLoad
+	loads   map[types.NamespacedName]poolFigures
+	wanting *wanting
 	figures map[types.NamespacedName]budgetFigures
+}
+
+// poolFigures are what makes a pool worth looking at.
+type poolFigures struct {
+	load scheduler.PoolLoad
+	// recommended is the number of workers the load calls for by itself, limitedBy the term that decided it.
+	recommended int32
+	limitedBy   v1alpha1.PoolLimit
+	tokens      string
 }
 
 // budgetFigures are the parts of a budget's figures that make its status worth writing.
@@ -43,12 +54,12 @@ var (
 )
 
 // NewLoadNotifier returns a notifier with its channels.
-func NewLoadNotifier(cache client.Reader, s *scheduler.Scheduler, c clock.WithTicker, namespace string) *LoadNotifier {
+func NewLoadNotifier(cache client.Reader, s *scheduler.Scheduler, w *wanting, c clock.WithTicker, namespace string) *LoadNotifier {
 	return &LoadNotifier{
-		Cache: cache, Scheduler: s, Clock: c, Namespace: namespace,
+		Cache: cache, Scheduler: s, Clock: c, Namespace: namespace, wanting: w,
 		pools:   make(chan event.TypedGenericEvent[*v1alpha1.WorkerPool]),
 		budgets: make(chan event.TypedGenericEvent[*v1alpha1.TokenBudget]),
-		loads:   map[types.NamespacedName]scheduler.PoolLoad{},
+		loads:   map[types.NamespacedName]poolFigures{},
 		figures: map[types.NamespacedName]budgetFigures{},
 	}
 }
@@ -72,6 +83,15 @@ func (n *LoadNotifier) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-n.wanting.some:
+			for _, name := range n.wanting.take() {
+				pool := &v1alpha1.WorkerPool{}
+				pool.Namespace, pool.Name = name.Namespace, name.Name
+				if !send(ctx, n.pools, pool) {
+					return nil
+				}
+			}
+			continue
 		case <-ticker.C():
 		}
 		if err := n.notify(ctx); err != nil {
@@ -87,11 +107,11 @@ func (n *LoadNotifier) notify(ctx context.Context) error {
 	}
 	for i := range pools.Items {
 		name := client.ObjectKeyFromObject(&pools.Items[i])
-		load, ok := n.Scheduler.PoolLoad(name)
-		if !ok || n.loads[name] == load {
+		figures, ok := n.poolFigures(&pools.Items[i])
+		if last, seen := n.loads[name]; !ok || seen && last == figures {
 			continue
 		}
-		n.loads[name] = load
+		n.loads[name] = figures
 		if !send(ctx, n.pools, &pools.Items[i]) {
 			return nil
 		}
@@ -123,6 +143,19 @@ func (n *LoadNotifier) notify(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (n *LoadNotifier) poolFigures(pool *v1alpha1.WorkerPool) (f poolFigures, ok bool) {
+	name := client.ObjectKeyFromObject(pool)
+	load, ok := n.Scheduler.PoolLoad(name)
+	demand, known := n.Scheduler.PoolDemand(name)
+	if !ok || !known {
+		return poolFigures{}, false
+	}
+	in := autoscaleInput(pool, pool.Status.DesiredReplicas, n.Clock.Now())
+	in.Load = demand
+	d := autoscale.Decide(in, &autoscale.History{})
+	return poolFigures{load: load, recommended: d.Recommended, limitedBy: d.LimitedBy, tokens: budgetTokens(n.Scheduler, pool)}, true
 }
 
 func send[T any](ctx context.Context, ch chan<- event.TypedGenericEvent[T], obj T) bool {

@@ -167,6 +167,8 @@ func workerOf(lease *coordinationv1.Lease) (w scheduler.Worker, ok bool) {
 	return scheduler.Worker{
 		Name:          types.NamespacedName{Namespace: lease.Namespace, Name: lease.Name},
 		Pool:          lease.Labels[v1alpha1.LabelPool],
+		Pod:           lease.Annotations[v1alpha1.AnnotationPod],
+		Canary:        lease.Labels[v1alpha1.LabelTrack] == v1alpha1.TrackCanary,
 		Capacity:      capacity,
 		Draining:      lease.Annotations[v1alpha1.AnnotationState] == v1alpha1.WorkerDraining,
 		RenewedAt:     spec.RenewTime.Time,

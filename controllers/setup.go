@@ -45,14 +45,16 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	clk := o.Clock
 	status := &StatusWriter{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clk}
 	keys := &KeyReader{Live: mgr.GetAPIReader()}
+	wanting := newWanting()
 	sched := scheduler.New(scheduler.Options{
 		Clock: clk, Pack: o.Pack, Log: mgr.GetLogger().WithName("scheduler"),
 		Incarnation: strings.ToLower(rand.Text()[:8]),
 		MaxWrites:   o.MaxWrites,
 		Observer:    scanmetrics.NewDecisions(o.Registry),
+		Wanted:      wanting.add,
 	})
 	o.Registry.MustRegister(scanmetrics.NewLevels(sched))
-	notifier := NewLoadNotifier(mgr.GetCache(), sched, clk, o.Namespace)
+	notifier := NewLoadNotifier(mgr.GetCache(), sched, wanting, clk, o.Namespace)
 
 	// Warm on every replica, so that a new leader starts from full caches.
 	for _, obj := range []client.Object{&v1alpha1.ScanRequest{}, &v1alpha1.WorkerPool{}, &v1alpha1.TokenBudget{}, &coordinationv1.Lease{}} {
@@ -91,7 +93,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("set up controller tokenbudget: %w", err)
 	}
 	if err := (&WorkerPoolReconciler{
-		Client: mgr.GetClient(), Scheduler: sched, Clock: clk,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Scheduler: sched, Clock: clk,
 		Recorder: mgr.GetEventRecorder("workerpool"), Loads: notifier.Pools(),
 		Workers: o.Workers,
 	}).SetupWithManager(mgr); err != nil {

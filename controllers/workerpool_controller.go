@@ -3,10 +3,11 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,15 +20,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/autoscale"
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
 // fieldOwner owns the fields that this operator applies.
 const fieldOwner = client.FieldOwner("scan-operator")
 
-// WorkerPoolReconciler keeps one Deployment of workers for each WorkerPool.
+// WorkerPoolReconciler keeps as many workers for each WorkerPool as its load and its budgets call for, in a Deployment
+// and where the pool has a canary in a second one.
 type WorkerPoolReconciler struct {
-	Client    client.Client
+	Client client.Client
+	// Live reads past the cache: pods, which are read only when a pool shrinks.
+	Live      client.Reader
 	Scheduler *scheduler.Scheduler
 	Clock     clock.Clock
 	Recorder  events.EventRecorder
@@ -35,45 +40,56 @@ type WorkerPoolReconciler struct {
 	// Loads tells which pools' load has changed.
 	Loads <-chan event.TypedGenericEvent[*v1alpha1.WorkerPool]
 
-	pace *pace
+	pace     *pace
+	memories map[types.NamespacedName]*poolMemory
 }
 
 // +kubebuilder:rbac:groups=scan.growbin.app,resources=workerpools,verbs=get;list;watch
 // +kubebuilder:rbac:groups=scan.growbin.app,resources=workerpools/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=scan.growbin.app,resources=workerpools/finalizers,verbs=update
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 var _ reconcile.Reconciler = (*WorkerPoolReconciler)(nil)
 
 // poolScope is what one reconciliation works on.
 type poolScope struct {
-	pool       *v1alpha1.WorkerPool
-	budgets    map[string]*v1alpha1.TokenBudget
-	deployment *appsv1.Deployment // nil before the first apply
-	decision   replicaDecision
-	applyErr   error
+	pool    *v1alpha1.WorkerPool
+	budgets map[string]*v1alpha1.TokenBudget
+	// deployments are those that exist, by track.
+	deployments map[string]*appsv1.Deployment
+	decision    autoscale.Decision
+	groups      []workerGroup
+	applyErr    error
 }
 
-// Reconcile applies the pool's Deployment and writes the pool's status, each only where something changed.
+// Reconcile decides how many workers the pool has, applies its Deployments and writes the pool's status, each only where something changed.
 func (r *WorkerPoolReconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	pool := &v1alpha1.WorkerPool{}
 	if err := r.Client.Get(ctx, req.NamespacedName, pool); err != nil {
 		r.pace.forget(req.NamespacedName)
+		delete(r.memories, req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !pool.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil // the Deployment goes with its owner
+		return ctrl.Result{}, nil // the Deployments go with their owner
 	}
 	scope := &poolScope{pool: pool}
 	if err := r.gather(ctx, scope); err != nil {
 		return ctrl.Result{}, err
 	}
-	scope.decision = decideReplicas(pool)
-	if scope.applyErr = r.applyDeployment(ctx, scope); scope.applyErr != nil && !isRejected(scope.applyErr) {
+	scope.decision = r.decide(scope)
+	switch scope.applyErr = r.applyDeployments(ctx, scope); {
+	case scope.applyErr == nil:
+		r.decided(ctx, scope)
+	case !isRejected(scope.applyErr):
 		return ctrl.Result{}, scope.applyErr
 	}
-	return r.writeStatus(ctx, scope)
+	result, err = r.writeStatus(ctx, scope)
+	if again := scope.decision.Again; again > 0 && (result.RequeueAfter == 0 || again < result.RequeueAfter) {
+		result.RequeueAfter = again
+	}
+	return result, err
 }
 
 // gather reads what the pool refers to and what it owns.
@@ -88,36 +104,55 @@ func (r *WorkerPoolReconciler) gather(ctx context.Context, scope *poolScope) err
 			return fmt.Errorf("get TokenBudget %q: %w", ref.Name, err)
 		}
 	}
-	d := &appsv1.Deployment{}
-	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: scope.pool.Namespace, Name: deploymentName(scope.pool)}, d); {
-	case err == nil:
-		scope.deployment = d
-	case !apierrors.IsNotFound(err):
-		return fmt.Errorf("get Deployment: %w", err)
+	scope.deployments = map[string]*appsv1.Deployment{}
+	for track, name := range map[string]string{v1alpha1.TrackStable: stableName(scope.pool), v1alpha1.TrackCanary: canaryName(scope.pool)} {
+		d := &appsv1.Deployment{}
+		switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: scope.pool.Namespace, Name: name}, d); {
+		case err == nil && metav1.IsControlledBy(d, scope.pool):
+			scope.deployments[track] = d
+		case client.IgnoreNotFound(err) != nil:
+			return fmt.Errorf("get Deployment %q: %w", name, err)
+		}
 	}
 	return nil
 }
 
-// applyDeployment applies the Deployment where the one that is there does not show what is wanted.
-func (r *WorkerPoolReconciler) applyDeployment(ctx context.Context, scope *poolScope) error {
-	want, err := workerDeployment(scope.pool, scope.budgets, r.Workers, scope.decision.replicas)
+// applyDeployments applies the Deployments of the pool's groups where those that are there do not show what is wanted,
+// and removes that of a canary that is over: its workers finish what they have.
+func (r *WorkerPoolReconciler) applyDeployments(ctx context.Context, scope *poolScope) error {
+	scope.groups = workerGroups(scope.pool, scope.decision.Replicas)
+	for _, g := range scope.groups {
+		if err := r.applyGroup(ctx, scope, g); err != nil {
+			return err
+		}
+	}
+	if d := scope.deployments[v1alpha1.TrackCanary]; d != nil && scope.pool.Spec.Canary == nil && d.DeletionTimestamp.IsZero() {
+		if err := r.Client.Delete(ctx, d, client.Preconditions{UID: &d.UID}); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete Deployment %q: %w", d.Name, err)
+		}
+	}
+	return nil
+}
+
+func (r *WorkerPoolReconciler) applyGroup(ctx context.Context, scope *poolScope, g workerGroup) error {
+	want, err := workerDeployment(scope.pool, g, scope.budgets, r.Workers)
 	if err != nil {
 		return err
 	}
-	if d := scope.deployment; d != nil && d.Annotations[annotationApplied] == want.Annotations[annotationApplied] &&
-		d.Spec.Replicas != nil && *d.Spec.Replicas == scope.decision.replicas {
-		return nil
+	d := scope.deployments[g.track]
+	if d != nil && d.Spec.Replicas != nil {
+		replicas := *d.Spec.Replicas
+		if replicas == g.replicas && d.Annotations[annotationApplied] == want.Annotations[annotationApplied] {
+			return nil
+		}
+		if g.replicas > 0 && g.replicas < replicas {
+			if err := r.preferIdle(ctx, scope.pool, g); err != nil { // the pool shrinks nevertheless, by the usual order
+				ctrl.LoggerFrom(ctx).Error(err, "cannot have the idle workers removed first")
+			}
+		}
 	}
 	if err := r.Client.Apply(ctx, want, fieldOwner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("apply Deployment %q: %w", *want.Name, err)
-	}
-	before := "none"
-	if d := scope.deployment; d != nil && d.Spec.Replicas != nil {
-		before = strconv.Itoa(int(*d.Spec.Replicas))
-	}
-	if before != strconv.Itoa(int(scope.decision.replicas)) {
-		ctrl.LoggerFrom(ctx).Info("pool scaled", "from", before, "to", scope.decision.replicas, "limitedBy", scope.decision.limitedBy)
-		r.Recorder.Eventf(scope.pool, nil, "Normal", "Scaled", "Scale", "%s → %d: %s", before, scope.decision.replicas, scope.decision.why)
+		return fmt.Errorf("apply Deployment %q: %w", g.name, err)
 	}
 	return nil
 }
@@ -125,27 +160,6 @@ func (r *WorkerPoolReconciler) applyDeployment(ctx context.Context, scope *poolS
 // isRejected says whether the API server refused what people wrote, which another try does not change.
 func isRejected(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
-}
-
-// replicaDecision is the number of workers wanted, and which term decided it.
-type replicaDecision struct {
-	replicas  int32
-	limitedBy v1alpha1.PoolLimit
-	why       string
-}
-
-// decideReplicas is the number of workers a pool is given: spec.replicas where autoscaling is off, else
-// minReplicas.
-func decideReplicas(pool *v1alpha1.WorkerPool) replicaDecision {
-	least := int32(1)
-	if pool.Spec.MinReplicas != nil {
-		least = *pool.Spec.MinReplicas
-	}
-	manual := pool.Annotations[v1alpha1.AnnotationAutoscaling] == v1alpha1.AutoscalingPaused || least == pool.Spec.MaxReplicas
-	if manual && pool.Spec.Replicas != nil {
-		return replicaDecision{*pool.Spec.Replicas, v1alpha1.LimitedByManual, "spec.replicas, while autoscaling is off"}
-	}
-	return replicaDecision{least, v1alpha1.LimitedByMinReplicas, "spec.minReplicas"}
 }
 
 // SetupWithManager registers the controller.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,7 +24,7 @@ import (
 
 func poolReconciler(c client.Client, clk *clocktesting.FakeClock) *WorkerPoolReconciler {
 	return &WorkerPoolReconciler{
-		Client: c, Clock: clk, Recorder: events.NewFakeRecorder(100), pace: newPace(clk),
+		Client: c, Live: c, Clock: clk, Recorder: events.NewFakeRecorder(100), pace: newPace(clk),
 		Scheduler: scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
 		Workers:   WorkerDefaults{Image: "scan-operator:1", ServiceAccountName: "scan-worker", DefaultEndpoint: "https://api.example.org/v1"},
 	}
@@ -116,35 +117,31 @@ func TestWorkerPoolStatusIsPaced(t *testing.T) {
 	}
 }
 
-func TestDecideReplicas(t *testing.T) {
-	set := func(v int32) *int32 { return &v }
+func TestManualReplicas(t *testing.T) {
+	paused := func(p *v1alpha1.WorkerPool) {
+		p.Annotations = map[string]string{v1alpha1.AnnotationAutoscaling: v1alpha1.AutoscalingPaused}
+	}
+	replicas := func(n int32) func(*v1alpha1.WorkerPool) {
+		return func(p *v1alpha1.WorkerPool) { p.Spec.Replicas = &n }
+	}
+	fixed := func(p *v1alpha1.WorkerPool) { p.Spec.MaxReplicas = *p.Spec.MinReplicas }
 	tests := map[string]struct {
-		pool      *v1alpha1.WorkerPool
-		want      int32
-		wantLimit v1alpha1.PoolLimit
+		pool   *v1alpha1.WorkerPool
+		exists bool
+		want   *int32
 	}{
-		"minReplicas": {pool: makePool(), want: 2, wantLimit: v1alpha1.LimitedByMinReplicas},
-		"no minReplicas": {
-			pool: makePool(func(p *v1alpha1.WorkerPool) { p.Spec.MinReplicas = nil }), want: 1, wantLimit: v1alpha1.LimitedByMinReplicas,
-		},
-		"spec.replicas counts for nothing while autoscaling is on": {
-			pool: makePool(func(p *v1alpha1.WorkerPool) { p.Spec.Replicas = set(5) }), want: 2, wantLimit: v1alpha1.LimitedByMinReplicas,
-		},
-		"spec.replicas while paused": {
-			pool: makePool(func(p *v1alpha1.WorkerPool) {
-				p.Spec.Replicas = set(0)
-				p.Annotations = map[string]string{v1alpha1.AnnotationAutoscaling: v1alpha1.AutoscalingPaused}
-			}), want: 0, wantLimit: v1alpha1.LimitedByManual,
-		},
-		"spec.replicas where min equals max": {
-			pool: makePool(func(p *v1alpha1.WorkerPool) { p.Spec.Replicas, p.Spec.MaxReplicas = set(3), 2 }), want: 3, wantLimit: v1alpha1.LimitedByManual,
-		},
+		"autoscaled": {pool: makePool()},
+		"spec.replicas counts for nothing while autoscaling is on": {pool: makePool(replicas(5))},
+		"spec.replicas while paused":                               {pool: makePool(replicas(0), paused), want: new(int32(0))},
+		"paused before anybody chose":                              {pool: makePool(paused), exists: true, want: new(int32(7))},
+		"paused from the beginning":                                {pool: makePool(paused), want: new(int32(2))},
+		"spec.replicas where min equals max":                       {pool: makePool(replicas(3), fixed), want: new(int32(3))},
+		"min equals max":                                           {pool: makePool(fixed), exists: true, want: new(int32(2))},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := decideReplicas(tc.pool)
-			if got.replicas != tc.want || got.limitedBy != tc.wantLimit {
-				t.Errorf("got %d by %s, want %d by %s", got.replicas, got.limitedBy, tc.want, tc.wantLimit)
+			if diff := cmp.Diff(tc.want, manualReplicas(tc.pool, 7, tc.exists)); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}
@@ -160,13 +157,14 @@ func TestWorkerDeployment(t *testing.T) {
 		Affinity:     &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}},
 	}
 	pool := makePool(func(p *v1alpha1.WorkerPool) { p.Spec.Template = template })
-	got, err := workerDeployment(pool, budgets, defaults, 3)
+	group := func(p *v1alpha1.WorkerPool, replicas int32) workerGroup { return workerGroups(p, replicas)[0] }
+	got, err := workerDeployment(pool, group(pool, 3), budgets, defaults)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pod := got.Spec.Template.Spec
 	container := pod.Containers[0]
-	for _, want := range []string{"--stages=vision,rule", "--capacity=100", "--pool=vision", "--drain-timeout=65s", "--default-endpoint=https://api.example.org/v1"} {
+	for _, want := range []string{"--stages=vision,rule", "--capacity=100", "--pool=vision", "--track=stable", "--drain-timeout=65s", "--default-endpoint=https://api.example.org/v1"} {
 		if !slices.Contains(container.Args, want) {
 			t.Errorf("args %q lack %s", container.Args, want)
 		}
@@ -186,14 +184,14 @@ func TestWorkerDeployment(t *testing.T) {
 	if len(pod.Volumes) != 1 || *pod.Volumes[0].Secret.SecretName != "provider-key" || *container.VolumeMounts[0].MountPath != keysDir+"/b" {
 		t.Errorf("the budget's key is not mounted: %+v", pod.Volumes)
 	}
-	plain, err := workerDeployment(makePool(), budgets, defaults, 3)
+	plain, err := workerDeployment(makePool(), group(makePool(), 3), budgets, defaults)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(plain.Spec.Template.Spec.TopologySpreadConstraints) != 1 {
 		t.Error("workers are not spread over the nodes by default")
 	}
-	more, err := workerDeployment(makePool(), budgets, defaults, 4)
+	more, err := workerDeployment(makePool(), group(makePool(), 4), budgets, defaults)
 	if err != nil {
 		t.Fatal(err)
 	}

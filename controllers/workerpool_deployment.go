@@ -45,9 +45,6 @@ const (
 // finish, in seconds.
 const stopMargin = 5
 
-// deploymentName is the name of a pool's Deployment.
-func deploymentName(pool *v1alpha1.WorkerPool) string { return pool.Name + "-workers" }
-
 // poolLabels select a pool's pods.
 func poolLabels(pool *v1alpha1.WorkerPool) map[string]string {
 	return map[string]string{
@@ -57,10 +54,10 @@ func poolLabels(pool *v1alpha1.WorkerPool) map[string]string {
 	}
 }
 
-// workerDeployment is the Deployment a pool is to have: only the fields this operator owns.
-func workerDeployment(pool *v1alpha1.WorkerPool, budgets map[string]*v1alpha1.TokenBudget, defaults WorkerDefaults, replicas int32) (*appsv1ac.DeploymentApplyConfiguration, error) {
-	labels := poolLabels(pool)
-	d := appsv1ac.Deployment(deploymentName(pool), pool.Namespace).
+// workerDeployment is the Deployment a group of a pool's workers is to have: only the fields this operator owns.
+func workerDeployment(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1alpha1.TokenBudget, defaults WorkerDefaults) (*appsv1ac.DeploymentApplyConfiguration, error) {
+	labels := g.labels(pool)
+	d := appsv1ac.Deployment(g.name, pool.Namespace).
 		WithLabels(labels).
 		WithOwnerReferences(metav1ac.OwnerReference().
 			WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("WorkerPool").
@@ -69,21 +66,22 @@ func workerDeployment(pool *v1alpha1.WorkerPool, budgets map[string]*v1alpha1.To
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels)).
 			WithStrategy(appsv1ac.DeploymentStrategy().WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
 				WithMaxUnavailable(intstr.FromInt32(0)).WithMaxSurge(intstr.FromString("25%")))).
-			WithTemplate(workerPod(pool, budgets, defaults, labels)))
+			WithTemplate(workerPod(pool, g, budgets, defaults)))
 	digest, err := json.Marshal(d)
 	if err != nil {
-		return nil, fmt.Errorf("digest Deployment %q: %w", deploymentName(pool), err)
+		return nil, fmt.Errorf("digest Deployment %q: %w", g.name, err)
 	}
 	sum := sha256.Sum256(digest)
 	d.WithAnnotations(map[string]string{annotationApplied: hex.EncodeToString(sum[:8])})
-	d.Spec.WithReplicas(replicas)
+	d.Spec.WithReplicas(g.replicas)
 	return d, nil
 }
 
 // workerPod is the pod template: the defaults, and the pool's overrides on top of them.
-func workerPod(pool *v1alpha1.WorkerPool, budgets map[string]*v1alpha1.TokenBudget, defaults WorkerDefaults, labels map[string]string) *corev1ac.PodTemplateSpecApplyConfiguration {
-	grace := gracePeriod(pool)
-	container := workerContainer(pool, defaults, grace)
+func workerPod(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1alpha1.TokenBudget, defaults WorkerDefaults) *corev1ac.PodTemplateSpecApplyConfiguration {
+	labels := g.labels(pool)
+	grace := gracePeriod(pool, g.template)
+	container := workerContainer(pool, g, defaults, grace)
 	pod := corev1ac.PodSpec().
 		WithServiceAccountName(defaults.ServiceAccountName).
 		WithTerminationGracePeriodSeconds(grace).
@@ -106,7 +104,7 @@ func workerPod(pool *v1alpha1.WorkerPool, budgets map[string]*v1alpha1.TokenBudg
 		container.WithVolumeMounts(corev1ac.VolumeMount().WithName("knowledge").WithMountPath(knowledgeDir).WithReadOnly(true))
 	}
 	template := corev1ac.PodTemplateSpec().WithLabels(labels)
-	overrideWorker(template, pod, container, pool)
+	overrideWorker(template, pod, container, g.template, labels)
 	if pod.Affinity == nil {
 		pod.WithTopologySpreadConstraints(corev1ac.TopologySpreadConstraint().
 			WithMaxSkew(1).WithTopologyKey(corev1.LabelHostname).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
@@ -117,22 +115,19 @@ func workerPod(pool *v1alpha1.WorkerPool, budgets map[string]*v1alpha1.TokenBudg
 
 // gracePeriod is how long a stopping worker may take, in seconds: a whole call and what is needed to store its
 // outcome.
-func gracePeriod(pool *v1alpha1.WorkerPool) int64 {
-	if t := pool.Spec.Template; t != nil && t.TerminationGracePeriodSeconds != nil {
+func gracePeriod(pool *v1alpha1.WorkerPool, t *v1alpha1.WorkerTemplate) int64 {
+	if t != nil && t.TerminationGracePeriodSeconds != nil {
 		return *t.TerminationGracePeriodSeconds
 	}
 	return int64(pool.Spec.StageDefaults.TimeoutSeconds) + 2*stopMargin
 }
 
-func workerContainer(pool *v1alpha1.WorkerPool, defaults WorkerDefaults, grace int64) *corev1ac.ContainerApplyConfiguration {
-	stages := make([]string, len(pool.Spec.Stages))
-	for i, s := range pool.Spec.Stages {
-		stages[i] = string(s)
-	}
+func workerContainer(pool *v1alpha1.WorkerPool, g workerGroup, defaults WorkerDefaults, grace int64) *corev1ac.ContainerApplyConfiguration {
 	args := []string{
 		"--namespace=$(POD_NAMESPACE)", "--pod-name=$(POD_NAME)", "--pod-uid=$(POD_UID)",
 		"--pool=" + pool.Name,
-		"--stages=" + strings.Join(stages, ","),
+		"--track=" + g.track,
+		"--stages=" + stageList(pool),
 		"--capacity=" + strconv.Itoa(int(pool.Spec.ConcurrencyPerWorker)),
 		"--keys-dir=" + keysDir,
 		"--drain-timeout=" + strconv.FormatInt(max(grace-stopMargin, 1), 10) + "s",
@@ -154,6 +149,15 @@ func workerContainer(pool *v1alpha1.WorkerPool, defaults WorkerDefaults, grace i
 		WithSecurityContext(corev1ac.SecurityContext().
 			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
 			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL")))
+}
+
+// stageList is the pool's stages, joined by commas.
+func stageList(pool *v1alpha1.WorkerPool) string {
+	stages := make([]string, len(pool.Spec.Stages))
+	for i, s := range pool.Spec.Stages {
+		stages[i] = string(s)
+	}
+	return strings.Join(stages, ",")
 }
 
 func fieldEnv(name, path string) *corev1ac.EnvVarApplyConfiguration {

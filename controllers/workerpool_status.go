@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -23,7 +24,7 @@ func (r *WorkerPoolReconciler) writeStatus(ctx context.Context, scope *poolScope
 	name := client.ObjectKeyFromObject(scope.pool)
 	load, _ := r.Scheduler.PoolLoad(name)
 	before := scope.pool.DeepCopy()
-	computePoolStatus(scope, load)
+	computePoolStatus(scope, load, budgetTokens(r.Scheduler, scope.pool))
 	if apiequality.Semantic.DeepEqual(before.Status, scope.pool.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -37,21 +38,25 @@ func (r *WorkerPoolReconciler) writeStatus(ctx context.Context, scope *poolScope
 }
 
 // computePoolStatus derives the pool's status from what was read.
-func computePoolStatus(scope *poolScope, load scheduler.PoolLoad) {
+func computePoolStatus(scope *poolScope, load scheduler.PoolLoad, tokens string) {
 	pool, s := scope.pool, &scope.pool.Status
 	s.ObservedGeneration = pool.Generation
 	s.Selector = labels.SelectorFromSet(poolLabels(pool)).String()
-	s.DesiredReplicas, s.LimitedBy = scope.decision.replicas, scope.decision.limitedBy
+	s.DesiredReplicas, s.LimitedBy = totalReplicas(scope.groups), scope.decision.LimitedBy
 	s.Queued, s.InFlight = int32(load.Queued), int32(load.InFlight)
-	if d := scope.deployment; d != nil {
-		s.Replicas, s.ReadyReplicas = d.Status.Replicas, d.Status.ReadyReplicas
+	s.Replicas, s.ReadyReplicas, s.CanaryReplicas = 0, 0, 0
+	for track, d := range scope.deployments {
+		s.Replicas += d.Status.Replicas
+		s.ReadyReplicas += d.Status.ReadyReplicas
+		if track == v1alpha1.TrackCanary {
+			s.CanaryReplicas = d.Status.Replicas
+		}
 	}
+	s.Stages, s.Tokens = stageList(pool), tokens
+	s.Ready = fmt.Sprintf("%d/%d", s.ReadyReplicas, s.DesiredReplicas)
 	setPoolCondition(pool, availableCondition(scope))
 	setPoolCondition(pool, progressingCondition(scope))
-	setPoolCondition(pool, metav1.Condition{
-		Type: v1alpha1.ConditionScalingLimited, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotLimited,
-		Message: "the pool has the number of workers it is configured to have",
-	})
+	setPoolCondition(pool, limitedCondition(scope))
 }
 
 func setPoolCondition(pool *v1alpha1.WorkerPool, c metav1.Condition) {
@@ -96,9 +101,25 @@ func progressingCondition(scope *poolScope) metav1.Condition {
 		Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionFalse,
 		Reason: v1alpha1.ReasonRolloutComplete, Message: "all workers run the current template",
 	}
-	if d := scope.deployment; d == nil || rollingOut(d, scope.decision.replicas) {
+	rolling := len(scope.deployments) > len(scope.groups) // a canary that is over
+	for _, g := range scope.groups {
+		d := scope.deployments[g.track]
+		rolling = rolling || d == nil || rollingOut(d, g.replicas)
+	}
+	if rolling {
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonRollingOut
 		c.Message = "workers are being started, replaced or stopped"
+	}
+	return c
+}
+
+func limitedCondition(scope *poolScope) metav1.Condition {
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionScalingLimited, Status: metav1.ConditionFalse,
+		Reason: v1alpha1.ReasonNotLimited, Message: "the pool has the workers that its load calls for",
+	}
+	if scope.decision.Limited {
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonLimited, scope.decision.Limit
 	}
 	return c
 }
@@ -107,4 +128,37 @@ func progressingCondition(scope *poolScope) metav1.Condition {
 func rollingOut(d *appsv1.Deployment, replicas int32) bool {
 	s := d.Status
 	return s.ObservedGeneration < d.Generation || s.UpdatedReplicas != replicas || s.Replicas != replicas || s.AvailableReplicas != replicas
+}
+
+// budgetTokens is what the pool's budgets were charged in the last minute, and what they may be: "1.9M/2M". It is empty
+// for a pool without budgets.
+func budgetTokens(s *scheduler.Scheduler, pool *v1alpha1.WorkerPool) string {
+	var used, limit int64
+	for _, ref := range pool.Spec.Budgets {
+		if stats, ok := s.BudgetStats(client.ObjectKey{Namespace: pool.Namespace, Name: ref.Name}); ok {
+			used += stats.TokensLastMinute
+			limit += stats.TokensPerMinute
+		}
+	}
+	if limit == 0 {
+		return ""
+	}
+	return compact(used) + "/" + compact(limit)
+}
+
+// compact prints a number of two or three digits and its unit: "412", "9.5k", "120k", "1.9M".
+func compact(n int64) string {
+	for _, unit := range []struct {
+		size int64
+		name string
+	}{{1_000_000_000, "G"}, {1_000_000, "M"}, {1000, "k"}} {
+		if n >= unit.size {
+			tenths := n * 10 / unit.size
+			if tenths >= 100 || tenths%10 == 0 {
+				return strconv.FormatInt(tenths/10, 10) + unit.name
+			}
+			return fmt.Sprintf("%d.%d%s", tenths/10, tenths%10, unit.name)
+		}
+	}
+	return strconv.FormatInt(n, 10)
 }

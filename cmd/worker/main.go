@@ -77,7 +77,7 @@ func run(o options, log logr.Logger) error {
 		Log: log.WithName("provider"),
 	})
 	w, err := worker.New(worker.Options{
-		Namespace: o.namespace, Pool: o.pool, Stages: o.stages, Capacity: o.capacity,
+		Namespace: o.namespace, Pool: o.pool, Track: o.track, Stages: o.stages, Capacity: o.capacity,
 		Pod: o.podName, PodUID: types.UID(o.podUID), DrainTimeout: o.drainTimeout,
 		Client: work, LeaseClient: leases,
 		Runner: pipeline.NewRunner(pack, completer, clock.RealClock{}),

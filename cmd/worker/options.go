@@ -23,6 +23,7 @@ const envPrefix = "WORKER"
 type options struct {
 	namespace       string
 	pool            string
+	track           string
 	stages          stageList
 	capacity        int
 	keysDir         string
@@ -41,6 +42,7 @@ type options struct {
 func (o *options) bind(fs *flag.FlagSet, getenv func(string) string) {
 	fs.StringVar(&o.namespace, "namespace", cmp.Or(getenv("POD_NAMESPACE"), "scans"), "Namespace to work in. Default: $POD_NAMESPACE, else scans.")
 	fs.StringVar(&o.pool, "pool", "", "Name of the WorkerPool this worker belongs to. Required.")
+	fs.StringVar(&o.track, "track", v1alpha1.TrackStable, "Group of the pool's workers that this worker belongs to: stable or canary.")
 	fs.Var(&o.stages, "stages", "The pool's stages, joined by commas, e.g. vision,rule. Required.")
 	fs.IntVar(&o.capacity, "capacity", 100, "Scans to run at a time.")
 	fs.StringVar(&o.keysDir, "keys-dir", "/etc/scan/keys", "Directory with a directory for each budget, which holds the provider's key in a file named key.")
@@ -67,6 +69,9 @@ func (o *options) validate() error {
 	var errs []error
 	if o.pool == "" {
 		errs = append(errs, errors.New("--pool must name the WorkerPool this worker belongs to"))
+	}
+	if o.track != v1alpha1.TrackStable && o.track != v1alpha1.TrackCanary {
+		errs = append(errs, fmt.Errorf("--track=%q must be %s or %s", o.track, v1alpha1.TrackStable, v1alpha1.TrackCanary))
 	}
 	if len(o.stages) == 0 {
 		errs = append(errs, errors.New("--stages must list the stages of the pool, e.g. --stages=vision,rule"))

@@ -70,6 +70,7 @@ func TestOptions(t *testing.T) {
 		"stages with a gap":       {args: append(good, "--stages=vision,answer"), wantErr: "does not follow"},
 		"an endpoint that is not": {args: append(good, "--default-endpoint=api.openai.com"), wantErr: "--default-endpoint"},
 		"keys in a file":          {args: append(good, "--keys-dir="+file), wantErr: "--keys-dir"},
+		"a track that is none":    {args: append(good, "--track=beta"), wantErr: "--track"},
 		"no requests":             {args: append(good, "--kube-api-qps=0"), wantErr: "--kube-api-qps"},
 		"all that is wrong":       {args: []string{"--default-endpoint=x"}, wantErr: "--pool must name the WorkerPool this worker belongs to\n--stages"},
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ var errLeaseLost = errors.New("the worker's Lease was taken away")
 type registrant struct {
 	namespace string
 	pool      string
+	track     string
 	stages    []v1alpha1.StageName
 	capacity  int
 	pod       string
@@ -299,6 +301,7 @@ func (l *lease) describe(identity string) *coordinationv1.Lease {
 			Labels: map[string]string{
 				v1alpha1.LabelComponent: v1alpha1.ComponentWorker,
 				v1alpha1.LabelPool:      l.pool,
+				v1alpha1.LabelTrack:     cmp.Or(l.track, v1alpha1.TrackStable),
 			},
 			Annotations: map[string]string{
 				v1alpha1.AnnotationCapacity: strconv.Itoa(l.capacity),

@@ -27,7 +27,7 @@ var leaseKey = types.NamespacedName{Namespace: namespace, Name: me}
 
 func testLease(c client.Client) *lease {
 	return newLease(registrant{
-		namespace: namespace, pool: "vision", capacity: 100, pod: "pod-0", podUID: "uid-0",
+		namespace: namespace, pool: "vision", track: v1alpha1.TrackCanary, capacity: 100, pod: "pod-0", podUID: "uid-0",
 		stages: []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageRule},
 	}, c, clock.RealClock{}, logr.Discard(), testMetrics())
 }
@@ -62,7 +62,7 @@ func TestLeaseDescribesTheWorker(t *testing.T) {
 		want := &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: namespace, Name: me,
-				Labels: map[string]string{"scan.growbin.app/component": "worker", "scan.growbin.app/pool": "vision"},
+				Labels: map[string]string{"scan.growbin.app/component": "worker", "scan.growbin.app/pool": "vision", "scan.growbin.app/track": "canary"},
 				Annotations: map[string]string{
 					"scan.growbin.app/capacity": "100", "scan.growbin.app/state": "active",
 					"scan.growbin.app/stages": "vision,rule", "scan.growbin.app/pod": "pod-0",

@@ -28,6 +28,8 @@ type Options struct {
 	Namespace string
 	// Pool names the WorkerPool. It becomes a label's value.
 	Pool string
+	// Track is v1alpha1.TrackStable, TrackCanary or empty, which means stable.
+	Track string
 	// Stages are the pool's stages.
 	Stages []v1alpha1.StageName
 	// Capacity is how many scans run at a time, 1 to MaxCapacity.
@@ -98,7 +100,7 @@ func New(options Options) (*Worker, error) {
 	}
 	m := newMetrics(options.Registry, options.Pool)
 	l := newLease(registrant{
-		namespace: options.Namespace, pool: options.Pool, stages: options.Stages, capacity: options.Capacity,
+		namespace: options.Namespace, pool: options.Pool, track: options.Track, stages: options.Stages, capacity: options.Capacity,
 		pod: options.Pod, podUID: options.PodUID,
 	}, options.LeaseClient, options.Clock, options.Log, m)
 	w := newWriter(options.Client, options.Clock, options.Log, m)

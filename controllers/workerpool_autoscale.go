@@ -1,0 +1,97 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/autoscale"
+)
+
+// poolMemory is what the controller remembers of a pool between reconciliations.
+type poolMemory struct {
+	uid     types.UID
+	history autoscale.History
+	// replicas is the number last decided and applied.
+	replicas int32
+}
+
+// memory is what is remembered of a pool, or for one that is new to this process, what its Deployments show.
+func (r *WorkerPoolReconciler) memory(scope *poolScope) *poolMemory {
+	name := client.ObjectKeyFromObject(scope.pool)
+	m := r.memories[name]
+	if m == nil || m.uid != scope.pool.UID {
+		m = &poolMemory{uid: scope.pool.UID, replicas: deployedReplicas(scope.pool, scope.deployments)}
+		if r.memories == nil {
+			r.memories = map[types.NamespacedName]*poolMemory{}
+		}
+		r.memories[name] = m
+	}
+	return m
+}
+
+// decide decides how many workers the pool has. While the scheduler does not know the pool yet, as when this process
+// has just begun to lead, all stays as it is.
+func (r *WorkerPoolReconciler) decide(scope *poolScope) autoscale.Decision {
+	m := r.memory(scope)
+	in := autoscaleInput(scope.pool, m.replicas, r.Clock.Now())
+	in.Manual = manualReplicas(scope.pool, m.replicas, len(scope.deployments) > 0)
+	load, known := r.Scheduler.PoolDemand(client.ObjectKeyFromObject(scope.pool))
+	if !known && in.Manual == nil && len(scope.deployments) > 0 {
+		return autoscale.Decision{
+			From: m.replicas, Replicas: m.replicas, Recommended: m.replicas, Wanted: m.replicas,
+			LimitedBy: scope.pool.Status.LimitedBy, Why: "the load is not known yet",
+		}
+	}
+	in.Load = load
+	return autoscale.Decide(in, &m.history)
+}
+
+// decided remembers a decision that was applied, and makes a change of it known.
+func (r *WorkerPoolReconciler) decided(ctx context.Context, scope *poolScope) {
+	d, m, now := scope.decision, r.memory(scope), r.Clock.Now()
+	m.history.Note(d, now)
+	m.history.Scaled(d.From, d.Replicas, now)
+	m.replicas = d.Replicas
+	if d.From == d.Replicas {
+		return
+	}
+	ctrl.LoggerFrom(ctx).Info("pool scaled", "from", d.From, "to", d.Replicas, "limitedBy", d.LimitedBy, "why", d.Why)
+	r.Recorder.Eventf(scope.pool, nil, "Normal", "Scaled", "Scale", "%s", d)
+}
+
+// autoscaleInput is a decision's input, without the load.
+func autoscaleInput(pool *v1alpha1.WorkerPool, replicas int32, now time.Time) autoscale.Input {
+	return autoscale.Input{
+		Current: replicas, Concurrency: max(pool.Spec.ConcurrencyPerWorker, 1),
+		Min: minReplicas(pool), Max: pool.Spec.MaxReplicas, Behavior: pool.Spec.Behavior, Now: now,
+	}
+}
+
+func minReplicas(pool *v1alpha1.WorkerPool) int32 {
+	if m := pool.Spec.MinReplicas; m != nil {
+		return *m
+	}
+	return 1
+}
+
+// manualReplicas is the number of workers that people chose, or nil while autoscaling is on. A pool that is paused
+// before anybody chose keeps the workers that it has.
+func manualReplicas(pool *v1alpha1.WorkerPool, replicas int32, exists bool) *int32 {
+	least := minReplicas(pool)
+	paused := pool.Annotations[v1alpha1.AnnotationAutoscaling] == v1alpha1.AutoscalingPaused
+	switch {
+	case !paused && least != pool.Spec.MaxReplicas:
+		return nil
+	case pool.Spec.Replicas != nil:
+		return pool.Spec.Replicas
+	case paused && exists:
+		return &replicas
+	default:
+		return &least
+	}
+}
