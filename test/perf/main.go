@@ -130,7 +130,9 @@ func newLoad(ctx context.Context, o options) (*load, error) {
 // close ends the watch.
 func (l *load) close() {
 	l.stop()
-	<-l.stopped
+	if err := <-l.stopped; err != nil {
+		fmt.Fprintln(os.Stderr, "perf: the watch ended:", err)
+	}
 }
 
 func run(ctx context.Context, o options) error {
