@@ -2,11 +2,13 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -57,6 +59,11 @@ func (n *calls) funcs() interceptor.Funcs {
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
 			n.deletes++
+			stored := obj.DeepCopyObject().(client.Object)
+			pre := (&client.DeleteOptions{}).ApplyOptions(opts).Preconditions
+			if err := c.Get(ctx, client.ObjectKeyFromObject(obj), stored); err == nil && pre != nil && pre.UID != nil && *pre.UID != stored.GetUID() {
+				return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("objects").GroupResource(), obj.GetName(), errors.New("another UID")) // the fake client does not look
+			}
 			return c.Delete(ctx, obj, opts...)
 		},
 	}

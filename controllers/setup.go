@@ -30,6 +30,9 @@ type Options struct {
 	MaxWrites int
 	// ScanConcurrency is the number of ScanRequests reconciled at the same time.
 	ScanConcurrency int
+	// MaxFinished is how many finished scans a namespace may have; the oldest ones beyond it are deleted. 0 is for
+	// any number.
+	MaxFinished int
 	// Clock tells the time.
 	Clock clock.WithTicker
 	// Rewards is told of the rewards of finished scans; nil for nobody.
@@ -85,6 +88,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := (&ScanRequestReconciler{Client: mgr.GetClient(), Status: status, Clock: clk}).
 		SetupWithManager(mgr, o.ScanConcurrency); err != nil {
 		return fmt.Errorf("set up controller scanrequest: %w", err)
+	}
+	if o.MaxFinished > 0 {
+		if err := (&FinishedReconciler{Client: mgr.GetClient(), Max: o.MaxFinished}).SetupWithManager(mgr); err != nil {
+			return fmt.Errorf("set up controller finished: %w", err)
+		}
 	}
 	if err := (&TokenBudgetReconciler{
 		Client: mgr.GetClient(), Scheduler: sched, Keys: keys, Clock: clk,

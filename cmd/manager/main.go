@@ -50,6 +50,7 @@ type options struct {
 	burst              int
 	maxWrites          int
 	scanWorkers        int
+	maxFinished        int
 	queueAddr          string
 	webhookURL         string
 	webhookTokenFile   string
@@ -71,6 +72,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.IntVar(&o.burst, "kube-api-burst", 1000, "Requests to the API server in a burst.")
 	fs.IntVar(&o.maxWrites, "max-writes", 64, "Status writes of the scheduler under way at the same time.")
 	fs.IntVar(&o.scanWorkers, "scan-concurrency", 8, "ScanRequests reconciled at the same time.")
+	fs.IntVar(&o.maxFinished, "max-finished-scans", 10_000, "Finished scans a namespace may have; the oldest ones beyond it are deleted before their time to live is over. 0 is for any number.")
 	fs.StringVar(&o.queueAddr, "queue-bind-address", ":8082", "Address where the leader tells the HTTP API how waiting scans stand; empty turns it off.")
 	fs.StringVar(&o.webhookURL, "reward-webhook-url", "", "URL to post the rewards of finished scans to, at least once each; empty for nowhere.")
 	fs.StringVar(&o.webhookTokenFile, "reward-webhook-token-file", "", "File with the bearer token for --reward-webhook-url; empty for none.")
@@ -115,8 +117,8 @@ func run(ctx context.Context, o options) error {
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
 		Rewards:   rewards,
 		Namespace: o.namespace, Pack: pack, MaxWrites: o.maxWrites, ScanConcurrency: o.scanWorkers,
-		QueueAddress: o.queueAddr,
-		Clock:        clock.RealClock{}, Registry: metrics.Registry,
+		QueueAddress: o.queueAddr, MaxFinished: o.maxFinished,
+		Clock: clock.RealClock{}, Registry: metrics.Registry,
 		Workers: controllers.WorkerDefaults{
 			Image: o.workerImage, ServiceAccountName: o.workerAccount,
 			DefaultEndpoint: o.defaultEndpoint, KnowledgeConfigMap: o.knowledgeConfigMap,
