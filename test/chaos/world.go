@@ -106,10 +106,13 @@ func (w *world) order(choice []fault, rounds int) []fault {
 // victim waits until a worker is in the middle of several calls of a stage, and returns the busiest one. It is
 // noted as one whose calls may have to be made again, if excused.
 func (w *world) victim(ctx context.Context, stage v1alpha1.StageName, excused bool) (pod string, err error) {
-	const calls = 3
+	const (
+		calls = 3
+		since = 300 * time.Millisecond
+	)
 	var identity string
 	err = w.recorder.Await(ctx, func() bool {
-		busy, most := w.recorder.Busy(stage), 0
+		busy, most := w.recorder.Busy(stage, since), 0
 		for _, name := range slices.Sorted(maps.Keys(busy)) {
 			if busy[name] > most {
 				identity, most = name, busy[name]
