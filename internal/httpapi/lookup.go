@@ -29,7 +29,11 @@ func (s *Server) ownScan(ctx context.Context, name string, caller Caller, code s
 	}
 	scan, err := s.scans.Get(ctx, name)
 	if apierrors.IsNotFound(err) {
-		scan, err = s.readThrough(ctx, name)
+		if scan = s.recent.get(name); scan != nil {
+			err = nil
+		} else if scan, err = s.readThrough(ctx, name); err == nil {
+			s.remember(ctx, scan)
+		}
 	}
 	switch {
 	case apierrors.IsNotFound(err):

@@ -46,7 +46,9 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request, caller Caller) e
 	}
 	ctx, stop := s.writeContext(r.Context())
 	defer stop()
-	if err := s.scans.Delete(ctx, scan); err != nil {
+	err = s.scans.Delete(ctx, scan)
+	s.recent.drop(scan.Name)
+	if err != nil {
 		if isGone(err) {
 			return notFound(scanapi.CodeScanNotFound)
 		}

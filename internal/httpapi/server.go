@@ -82,6 +82,7 @@ type Server struct {
 	hub          *hub
 	census       *census
 	surge        surge
+	recent       *recent
 	metrics      *metrics
 	readThroughs *rate.Limiter
 	routes       *router
@@ -116,6 +117,7 @@ func New(o Options) (*Server, error) {
 		clock:            o.Clock, log: o.Log,
 		hub:          newHub(orDefault(o.MaxStreams, 10000), orDefault(o.MaxStreamsPerUser, 100)),
 		census:       newCensus(o.Clock, o.MaxQueuedPerUser, o.MaxQueued),
+		recent:       newRecent(o.Clock),
 		readThroughs: rate.NewLimiter(readThroughRate, readThroughBurst),
 		draining:     make(chan struct{}),
 		ending:       make(chan struct{}),

@@ -103,7 +103,11 @@ func unambiguous(parts ...string) string {
 func (s *Server) accept(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	if scan.Annotations != nil {
 		// A repeated submit is answered even while new ones are turned away, and without a write.
-		if first, err := s.scans.Get(ctx, scan.Name); err == nil {
+		first, err := s.scans.Get(ctx, scan.Name)
+		if err != nil {
+			first = s.recent.get(scan.Name)
+		}
+		if first != nil {
 			return sameRequest(first, scan)
 		}
 	}
@@ -151,9 +155,14 @@ func (s *Server) create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 
 func (s *Server) createOnce(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	// Half of the time is left to find out what became of it.
-	ctx, stop := context.WithTimeout(ctx, s.apiTimeout/2)
+	attempt, stop := context.WithTimeout(ctx, s.apiTimeout/2)
 	defer stop()
-	return s.scans.Create(ctx, scan.DeepCopy())
+	created := scan.DeepCopy()
+	if err := s.scans.Create(attempt, created); err != nil {
+		return err
+	}
+	s.remember(ctx, created)
+	return nil
 }
 
 // readBack reads a scan that was just written, even if the time for writing it is over.

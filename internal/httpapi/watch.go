@@ -25,6 +25,7 @@ func (s *Server) observe(object any, deleted bool) {
 		s.log.Error(nil, "The watch delivered something that is no scan", "object", object)
 		return
 	}
+	s.recent.drop(scan.Name)
 	s.census.observe(scan, deleted)
 	s.hub.publish(scan, deleted)
 }
