@@ -55,6 +55,10 @@ test-integration: k8s ## Run the tests under test/, which drive the parts togeth
 chaos: k8s build ## Break a local stack, round after round, and check that nothing is lost. ROUNDS=20 SEED=7 ARGS="--faults kill-etcd".
 	go run ./test/chaos --k8s-dir $(K8S) --bin-dir $(BIN) --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
+.PHONY: test-browser
+test-browser: k8s build ## Test the HTTP API with a headless Chromium, which must be installed (apt-get install chromium).
+	cd test/browser && go test -count=1 -timeout 10m $(TESTARGS) ./...
+
 .PHONY: bench
 bench: k8s ## Run the benchmarks. BENCH=regexp PKG=./internal/queue BENCHTIME=5s narrow them.
 	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -benchmem $(PKG)
