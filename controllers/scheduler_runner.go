@@ -168,12 +168,23 @@ func workerOf(lease *coordinationv1.Lease) (w scheduler.Worker, ok bool) {
 		Name:          types.NamespacedName{Namespace: lease.Namespace, Name: lease.Name},
 		Pool:          lease.Labels[v1alpha1.LabelPool],
 		Pod:           lease.Annotations[v1alpha1.AnnotationPod],
+		PodUID:        podUIDOf(lease),
 		Canary:        lease.Labels[v1alpha1.LabelTrack] == v1alpha1.TrackCanary,
 		Capacity:      capacity,
 		Draining:      lease.Annotations[v1alpha1.AnnotationState] == v1alpha1.WorkerDraining,
 		RenewedAt:     spec.RenewTime.Time,
 		LeaseDuration: time.Duration(*spec.LeaseDurationSeconds) * time.Second,
 	}, true
+}
+
+// podUIDOf tells which pod a worker's Lease goes with; empty where it stays without one.
+func podUIDOf(lease *coordinationv1.Lease) types.UID {
+	for i := range lease.OwnerReferences {
+		if owner := &lease.OwnerReferences[i]; owner.Kind == "Pod" {
+			return owner.UID
+		}
+	}
+	return ""
 }
 
 // handlerFor passes adds and updates to changed and deletions to gone.

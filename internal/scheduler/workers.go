@@ -17,13 +17,16 @@ type Worker struct {
 	Pool string
 	// Pod is the name of its pod.
 	Pod string
+	// PodUID tells its pod from all others, where the worker knows it.
+	PodUID types.UID
 	// Canary says that it runs with its pool's canary settings.
 	Canary bool
 	// Capacity is the number of scans it runs at a time.
 	Capacity int
 	// Draining says that it takes no more work.
 	Draining bool
-	// RenewedAt is the Lease's renewal time, by the worker's clock. It is only compared with itself.
+	// RenewedAt is the Lease's renewal time, by the worker's clock. It is only compared with itself and within a
+	// pod.
 	RenewedAt time.Time
 	// LeaseDuration is how long after a renewal the worker is believed to live.
 	LeaseDuration time.Duration
@@ -100,7 +103,8 @@ func (s *Scheduler) WorkerChanged(info Worker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.workers[info.Name]
-	if w == nil {
+	isNew := w == nil
+	if isNew {
 		w = &worker{index: -1}
 		s.workers[info.Name] = w
 		w.inFlight = s.runsOf(info.Name)
@@ -116,7 +120,24 @@ func (s *Scheduler) WorkerChanged(info Worker) {
 	}
 	w.Worker = info
 	s.reheap(w)
+	if isNew {
+		s.dropPredecessors(w)
+	}
 	s.poke()
+}
+
+// dropPredecessors ends the workers that were in the same pod before. A pod runs one worker at a time, so that a
+// crashed one need not be waited for until its Lease expires, and is given nothing more.
+func (s *Scheduler) dropPredecessors(w *worker) {
+	if w.PodUID == "" {
+		return
+	}
+	for _, other := range s.workers {
+		if other != w && other.PodUID == w.PodUID && other.RenewedAt.Before(w.RenewedAt) {
+			s.dropWorker(other, v1alpha1.FailureWorkerLost, "its pod has started another worker")
+			s.expired = append(s.expired, other.Worker)
+		}
+	}
 }
 
 // WorkerGone forgets a worker whose Lease was deleted, and takes its scans back.
