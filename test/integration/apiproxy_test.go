@@ -52,6 +52,7 @@ func newAPIProxy(t *testing.T, config *rest.Config) *apiProxy {
 		proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() {
+		p.release() // a server does not see a client leave before it has read what the client sent
 		server.CloseClientConnections()
 		server.Close()
 	})
@@ -70,7 +71,11 @@ func (p *apiProxy) hold() {
 func (p *apiProxy) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	close(p.open)
+	select {
+	case <-p.open:
+	default:
+		close(p.open)
+	}
 }
 
 // wait returns when news may pass, or when the client has gone.

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -75,47 +76,60 @@ func TestWorkerKilledMidCall(t *testing.T) {
 	}
 }
 
-// TestStaleWorkerIsFenced freezes a worker in the middle of a call until another one has finished the scan. When it
-// goes on, it has an answer and has heard of nothing yet. What it writes must not count.
+// TestStaleWorkerIsFenced freezes a worker in the middle of a call until another one has the scan. When it goes on, it
+// has an answer and has heard of nothing yet. What it writes must not count, whether the other one is still at work or
+// has finished.
 func TestStaleWorkerIsFenced(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, longCalls)
-	gate := w.provider.hold(openaisim.StageVision)
-	w.startManager(managerOptions{})
-	w.startWorker(answerPool, stagesOf[answerPool]...)
-	proxy := newAPIProxy(t, controlPlane.As(w.namespace, testenv.AccountWorker))
-	stale := w.startWorkerProcess(proxy.config, visionPool, stagesOf[visionPool])
-	w.submit("scan", nil)
-	late := gate.next(t)
-	stale.freeze()
-	proxy.hold()
+	for name, otherIsDone := range map[string]bool{"while the other works": false, "when the other is done": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, longCalls)
+			gate := w.provider.hold(openaisim.StageVision)
+			w.startManager(managerOptions{})
+			w.startWorker(answerPool, stagesOf[answerPool]...)
+			proxy := newAPIProxy(t, controlPlane.As(w.namespace, testenv.AccountWorker))
+			stale := w.startWorkerProcess(proxy.config, visionPool, stagesOf[visionPool])
+			w.submit("scan", nil)
+			late := gate.next(t)
+			stale.freeze()
+			proxy.hold()
 
-	stopSecond := w.startWorker(visionPool, stagesOf[visionPool]...)
-	gate.next(t).answer()
-	before := w.awaitSucceeded("scan")
-	if s := stage(t, before, v1alpha1.StageVision); s.Attempts != 1 {
-		t.Errorf("%d attempts of vision, want 1", s.Attempts)
-	}
+			stopOther := w.startWorker(visionPool, stagesOf[visionPool]...)
+			call := gate.next(t)
+			before := w.awaitScan("scan", "the other worker", func(s *v1alpha1.ScanRequest) bool { return s.Status.Assignment != nil })
+			if otherIsDone {
+				call.answer()
+				before = w.awaitSucceeded("scan")
+			}
+			late.answer()
+			stale.thaw()
+			stale.awaitLine(`"msg":"assignment finished"`, `"result":"fenced"`)
+			after := &v1alpha1.ScanRequest{}
+			if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, after); diff != "" {
+				t.Errorf("the scan was changed (-before +after):\n%s", diff)
+			}
+			call.answer()
+			scan := w.awaitSucceeded("scan")
+			if s := stage(t, scan, v1alpha1.StageVision); s.Attempts != 1 || strings.HasPrefix(s.Worker, stale.pod) {
+				t.Errorf("%d attempts of vision, the last by %s; want 1, by another worker than %s", s.Attempts, s.Worker, stale.pod)
+			}
+			w.provider.checkPaid(t, 2, 1, callID(scan, v1alpha1.StageVision))
 
-	late.answer()
-	stale.thaw()
-	stale.awaitLine(`"msg":"assignment finished"`, `"result":"fenced"`)
-	after := &v1alpha1.ScanRequest{}
-	if err := w.admin.Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil {
-		t.Fatal(err)
+			// It is a worker like any other as soon as it hears the news.
+			proxy.release()
+			gate.lift()
+			stopOther()
+			w.submit("next", nil)
+			if s := stage(t, w.awaitSucceeded("next"), v1alpha1.StageVision); !strings.HasPrefix(s.Worker, stale.pod) {
+				t.Errorf("vision of the next scan ran on %s, want %s", s.Worker, stale.pod)
+			}
+			w.checkNothingReserved()
+		})
 	}
-	if diff := cmp.Diff(before, after); diff != "" {
-		t.Errorf("the finished scan was changed (-before +after):\n%s", diff)
-	}
-	w.provider.checkPaid(t, 2, 1, callID(after, v1alpha1.StageVision))
-
-	// It is a worker like any other as soon as it is heard of again.
-	proxy.release()
-	gate.lift()
-	stopSecond()
-	w.submit("next", nil)
-	w.awaitSucceeded("next")
-	w.checkNothingReserved()
 }
 
 // TestWorkerHandsBack has a worker leave whose call does not end within the grace period: the scan goes to another

@@ -109,7 +109,7 @@ func (w *world) startWorker(pool string, stages ...v1alpha1.StageName) (stop fun
 	registry := prometheus.NewRegistry()
 	work, err := worker.New(worker.Options{
 		Namespace: w.namespace, Pool: pool, Stages: stages, Capacity: 100,
-		Pod: podName(pool), DrainTimeout: time.Minute, Client: c, LeaseClient: c,
+		Pod: podName(pool), DrainTimeout: 10 * time.Second, Client: c, LeaseClient: c,
 		Runner: pipeline.NewRunner(knowledge.Default(), completer, clock.RealClock{}),
 		Clock:  clock.RealClock{}, Log: log, Registry: registry, Gatherer: registry,
 	})

@@ -35,6 +35,7 @@ var buildPrograms = sync.OnceValue(func() error {
 type process struct {
 	t       *testing.T
 	name    string
+	pod     string // of a worker: what its identities begin with
 	command *exec.Cmd
 	ended   chan struct{}
 	lines   *logs
@@ -140,10 +141,12 @@ func (w *world) startWorkerProcess(config *rest.Config, pool string, stages []v1
 	for i, stage := range stages {
 		names[i] = string(stage)
 	}
+	pod := podName(pool)
 	p := w.startProcess("worker", config, append([]string{
-		"--pool=" + pool, "--stages=" + strings.Join(names, ","), "--pod-name=" + podName(pool),
+		"--pool=" + pool, "--stages=" + strings.Join(names, ","), "--pod-name=" + pod,
 		"--keys-dir=" + w.keysDir, "--default-endpoint=" + w.provider.url, "--health-bind-address=127.0.0.1:0",
 	}, args...)...)
+	p.pod = pod + "-"
 	p.awaitLine(`"msg":"registered"`)
 	return p
 }

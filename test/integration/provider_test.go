@@ -36,7 +36,7 @@ type gate struct {
 type heldCall struct {
 	// left is closed when the client has gone.
 	left <-chan struct{}
-	// answer lets the answer go to the client.
+	// answer lets the answer go to the client. Only the first time counts.
 	answer func()
 }
 
