@@ -76,10 +76,11 @@ func Example_createTheObject() {
 	// 상자를 펴서 묶어 내놓으세요.
 }
 
-// operated is a cluster in memory whose operator has finished every scan by the time somebody watches.
+// operated is a cluster in memory whose operator has finished every scan by the time somebody watches. The fake client
+// cannot watch one name, so it watches them all.
 func operated(builder *fake.ClientBuilder) kube.WithWatch {
 	return builder.WithInterceptorFuncs(interceptor.Funcs{
-		Watch: func(ctx context.Context, c kube.WithWatch, list kube.ObjectList, options ...kube.ListOption) (watch.Interface, error) {
+		Watch: func(ctx context.Context, c kube.WithWatch, list kube.ObjectList, _ ...kube.ListOption) (watch.Interface, error) {
 			events, err := c.Watch(ctx, list, kube.InNamespace("scans"))
 			if err != nil {
 				return nil, err
