@@ -106,19 +106,18 @@ func (w *world) order(choice []fault, rounds int) []fault {
 // victim waits until a worker is in the middle of several calls of a stage, and returns the busiest one. It is
 // noted as one whose calls may have to be made again, if excused.
 func (w *world) victim(ctx context.Context, stage v1alpha1.StageName, excused bool) (pod string, err error) {
-	const (
-		calls = 3
-		since = 300 * time.Millisecond
-	)
+	const calls = 3
+	// The simulated provider takes at least 4.5 seconds for a call, at its own speed.
+	shortest := time.Duration(4.5 / w.opts.speed * float64(time.Second))
 	var identity string
-	err = w.recorder.Await(ctx, func() bool {
-		busy, most := w.recorder.Busy(stage, since), 0
+	err = wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
+		busy, most := w.recorder.Busy(stage, shortest/5, shortest*4/5), 0
 		for _, name := range slices.Sorted(maps.Keys(busy)) {
 			if busy[name] > most {
 				identity, most = name, busy[name]
 			}
 		}
-		return most >= calls
+		return most >= calls, nil
 	})
 	if err != nil {
 		return "", fmt.Errorf("wait for a worker that is busy with %s: %w", stage, err)

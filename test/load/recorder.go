@@ -251,14 +251,17 @@ func (r *Recorder) Broken() []string {
 	return slices.Clone(r.broken)
 }
 
-// Busy counts the scans that each worker has now, of one stage and for at least so long: long enough for the calls to
-// be at the provider.
-func (r *Recorder) Busy(stage v1alpha1.StageName, since time.Duration) map[string]int {
+// Busy counts the scans that each worker has now, of one stage and given to it between youngest and oldest ago: those
+// whose calls are at the provider, which neither were just sent nor are just being answered.
+func (r *Recorder) Busy(stage v1alpha1.StageName, youngest, oldest time.Duration) map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	busy := map[string]int{}
 	for _, s := range r.scans {
-		if s.current != nil && s.current.Stage == stage && time.Since(s.current.AssignedAt.Time) >= since {
+		if s.current == nil || s.current.Stage != stage {
+			continue
+		}
+		if age := time.Since(s.current.AssignedAt.Time); age >= youngest && age <= oldest {
 			busy[s.current.Worker]++
 		}
 	}
