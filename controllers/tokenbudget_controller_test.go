@@ -114,8 +114,12 @@ func TestBudgetConditions(t *testing.T) {
 			want: map[string]string{"Ready": "False KeyRejected", "Throttled": "False WithinLimits", "QuotaExhausted": "False QuotaAvailable"},
 		},
 		"throttled": {
-			key: ready, stats: budget.Stats{Throttled: true},
+			key: ready, stats: budget.Stats{Throttled: true, RatePercent: 100},
 			want: map[string]string{"Ready": "True KeyFound", "Throttled": "True RateLimited", "QuotaExhausted": "False QuotaAvailable"},
+		},
+		"slowed down": {
+			key: ready, stats: budget.Stats{Throttled: true, RatePercent: 50},
+			want: map[string]string{"Ready": "True KeyFound", "Throttled": "True SlowDown", "QuotaExhausted": "False QuotaAvailable"},
 		},
 		"the provider's quota": {
 			key: ready, stats: budget.Stats{Hold: budget.HoldQuotaExhausted},

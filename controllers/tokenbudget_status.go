@@ -60,7 +60,7 @@ func computeBudgetStatus(b *v1alpha1.TokenBudget, in budgetInput) {
 	s.Totals = totals
 
 	setBudgetCondition(b, readyCondition(in))
-	setBudgetCondition(b, throttledCondition(stats))
+	setBudgetCondition(b, throttledCondition(b, stats))
 	setBudgetCondition(b, quotaCondition(b, in))
 }
 
@@ -94,14 +94,18 @@ func readyCondition(in budgetInput) metav1.Condition {
 	return c
 }
 
-func throttledCondition(stats budget.Stats) metav1.Condition {
+func throttledCondition(b *v1alpha1.TokenBudget, stats budget.Stats) metav1.Condition {
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionThrottled, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonWithinLimits,
 		Message: "the provider admits calls at the configured rate",
 	}
-	if stats.Throttled {
+	switch {
+	case stats.Throttled && stats.RatePercent < b.Spec.TargetUtilizationPercent:
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonSlowDown
+		c.Message = fmt.Sprintf("the provider asked to slow down; %d %% of the limits are used for now", stats.RatePercent)
+	case stats.Throttled:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonRateLimited
-		c.Message = fmt.Sprintf("the provider rejected calls for their rate; %d %% of the limits are used for now", stats.RatePercent)
+		c.Message = "the provider rejected a call for its rate less than a minute ago"
 	}
 	return c
 }

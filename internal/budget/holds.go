@@ -13,19 +13,19 @@ type HoldReason string
 const (
 	// HoldQuotaExhausted: the provider's quota or credit is used up. Probe calls find out when it works again.
 	HoldQuotaExhausted HoldReason = "QuotaExhausted"
-	// HoldUnauthorized: the provider does not accept the key. Ends when the key changes.
+	// HoldUnauthorized: the provider does not accept the key. Ends when the key changes or a probe call works.
 	HoldUnauthorized HoldReason = "Unauthorized"
 )
 
 const (
-	// probeFirst is the time to the first probe call of an exhausted quota. It doubles with each that fails, up to
-	// probeLast.
+	// probeFirst is the time to the first probe call of an exhausted quota or a refused key. It doubles with each
+	// that fails, up to probeLast.
 	probeFirst = instant(30 * time.Second)
 	probeLast  = instant(5 * time.Minute)
 
 	// A changed key reaches the workers when their kubelet has refreshed the mounted Secret, which takes it up to
-	// a minute and a half. Until then a refused call may still have carried the old key: for keySpread after a
-	// change a refusal is probed every keyProbe instead of being taken as final.
+	// a minute and a half. Until then a refused call may still have carried the old key, or none: for keySpread
+	// after a change a refusal is probed every keyProbe.
 	keySpread = instant(2 * time.Minute)
 	keyProbe  = instant(10 * time.Second)
 )
@@ -51,6 +51,7 @@ func (h *hold) gate(now instant) (probe bool, until instant) {
 type holds struct {
 	quota, key hold
 	version    string
+	known      bool    // version was set
 	changed    instant // when the key changed last
 }
 
@@ -104,7 +105,7 @@ func (h *holds) settled(id string, r Result, reserved, now instant) {
 	case v1alpha1.FailureQuotaExhausted:
 		h.exhausted(id, r, now)
 	case v1alpha1.FailureUnauthorized:
-		h.unauthorized(reserved, now)
+		h.unauthorized(id, reserved, now)
 	case "", v1alpha1.FailureRefused, v1alpha1.FailureInvalidOutput, v1alpha1.FailureNotClassifiable:
 		// The model answered, so key and quota work. A call from before the hold proves nothing of today.
 		for _, one := range [...]*hold{&h.quota, &h.key} {
@@ -132,27 +133,34 @@ func (h *holds) exhausted(id string, r Result, now instant) {
 	q.probe, q.next = "", now+max(q.interval, instant(min(r.RetryAfter, day)))
 }
 
-// unauthorized holds everything until the key changes. A call from before a change carried the old key.
-func (h *holds) unauthorized(reserved, now instant) {
+// unauthorized holds everything until the key changes or a probe works: the provider may accept the key later, and
+// a worker may have got it later than we did. A call from before a change carried the old key.
+func (h *holds) unauthorized(id string, reserved, now instant) {
 	if reserved < h.changed {
 		return
 	}
-	if !h.key.active {
-		h.key = hold{active: true, since: now, interval: keyProbe}
+	k := &h.key
+	switch {
+	case !k.active:
+		*k = hold{active: true, since: now, interval: probeFirst}
+	case k.probe == id:
+		k.interval = min(2*k.interval, probeLast)
+	default:
+		return
 	}
-	h.key.probe, h.key.next = "", never
 	if now < h.changed+keySpread {
-		h.key.next = now + keyProbe
+		k.interval = keyProbe
 	}
+	k.probe, k.next = "", now+k.interval
 }
 
 // setKey notes which key is in use. Another one ends the hold for the key, and may well have quota.
 func (h *holds) setKey(version string, now instant) {
-	if h.version == version {
+	if h.known && h.version == version {
 		return
 	}
-	first := h.version == ""
-	h.version = version
+	first := !h.known
+	h.version, h.known = version, true
 	if first {
 		return
 	}
@@ -164,7 +172,7 @@ func (h *holds) setKey(version string, now instant) {
 }
 
 // Held says whether the budget is held, why, and until when: the instant of the next probe call, or zero where a
-// probe is under way or only another key helps.
+// probe is under way.
 func (l *Ledger) Held(now time.Time) (reason HoldReason, until time.Time, held bool) {
 	l.advance(now)
 	for _, one := range [...]struct {
@@ -180,7 +188,8 @@ func (l *Ledger) Held(now time.Time) (reason HoldReason, until time.Time, held b
 }
 
 // SetKeyVersion tells the ledger which version of the key is in use. Another version than before ends the hold
-// HoldUnauthorized and lets a probe call go at once where the quota is exhausted. The first one only sets the mark.
+// HoldUnauthorized and lets a probe call go at once where the quota is exhausted. The first one only sets the mark;
+// an empty one says that there is no key yet.
 func (l *Ledger) SetKeyVersion(version string, now time.Time) {
 	l.advance(now)
 	l.holds.setKey(version, l.now)

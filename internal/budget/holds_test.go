@@ -114,10 +114,14 @@ func TestUnauthorizedHold(t *testing.T) {
 	first, second := s.reserve(false), s.reserve(false)
 	s.wait(time.Second)
 	s.settle(first, v1alpha1.FailureUnauthorized)
-	s.wantHeld(HoldUnauthorized, 0)
-	s.wait(24 * time.Hour)
-	s.l.SetKeyVersion("1", s.now)
-	s.wantHeld(HoldUnauthorized, 0)
+	s.wantHeld(HoldUnauthorized, 31*time.Second)
+	for _, minutes := range []int{1, 2, 4, 5, 5} { // 30 s doubled, at most five minutes
+		_, until, _ := s.l.Held(s.now)
+		s.now = until
+		s.l.SetKeyVersion("1", s.now) // no change
+		s.settle(s.reserve(true), v1alpha1.FailureUnauthorized)
+		s.wantHeld(HoldUnauthorized, s.now.Sub(epoch)+time.Duration(minutes)*time.Minute)
+	}
 
 	s.l.SetKeyVersion("2", s.now)
 	s.settle(second, v1alpha1.FailureUnauthorized) // It carried the old key.
@@ -137,7 +141,25 @@ func TestUnauthorizedLongAfterTheChange(t *testing.T) {
 	s.l.SetKeyVersion("2", s.now)
 	s.wait(keySpread.duration() + time.Second)
 	s.settle(s.reserve(false), v1alpha1.FailureUnauthorized)
-	s.wantHeld(HoldUnauthorized, 0)
+	s.wantHeld(HoldUnauthorized, s.now.Sub(epoch)+30*time.Second)
+}
+
+// TestLateKey: the first key came after the ledger. The scheduler sees it at once and the workers later, so that the
+// first calls may go without one.
+func TestLateKey(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, plain(100_000))
+	s.l.SetKeyVersion("", s.now)
+	s.wait(time.Minute)
+	s.l.SetKeyVersion("1", s.now)
+	s.settle(s.reserve(false), v1alpha1.FailureUnauthorized)
+	s.wantHeld(HoldUnauthorized, s.now.Sub(epoch)+10*time.Second)
+	s.wait(10 * time.Second)
+	s.settle(s.reserve(true), v1alpha1.FailureUnauthorized)
+	s.wantHeld(HoldUnauthorized, s.now.Sub(epoch)+10*time.Second)
+	s.wait(10 * time.Second)
+	s.settle(s.reserve(true), "")
+	s.reserve(false)
 }
 
 func (i instant) duration() time.Duration { return time.Duration(i) }
@@ -151,7 +173,7 @@ func TestBothHolds(t *testing.T) {
 	s.wait(time.Second)
 	s.settle(a, v1alpha1.FailureQuotaExhausted)
 	s.settle(b, v1alpha1.FailureUnauthorized)
-	s.wantHeld(HoldUnauthorized, 0)
+	s.wantHeld(HoldUnauthorized, 31*time.Second)
 	s.l.SetKeyVersion("2", s.now)
 	probe := s.reserve(true)
 	s.wait(time.Second)

@@ -143,7 +143,7 @@ func (e Assigned) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 		return fmt.Errorf("assign stage %s: the next stage is %s: %w", e.Assignment.Stage, next, ErrStale)
 	}
 	if s.AcceptedAt.IsZero() {
-		s.AcceptedAt = micro(acceptedAt(c.CreatedAt, e.AcceptedAt))
+		s.AcceptedAt = micro(AcceptedAt(c.CreatedAt, e.AcceptedAt))
 	}
 	s.WaitedMillis += positiveMillis(c.Now.Sub(waitingSince(s)))
 

@@ -179,9 +179,9 @@ func finish(c Context, s *v1alpha1.ScanRequestStatus, reason, message string) {
 	setCondition(c, s, v1alpha1.ConditionFinished, metav1.ConditionTrue, reason, message)
 }
 
-// acceptedAt is the best estimate of when the object was stored. Its creation time has whole seconds only; the
+// AcceptedAt is the best estimate of when the object was stored. Its creation time has whole seconds only; the
 // scheduler sees it a little later, so that the earlier of the two bounds is nearest to the truth.
-func acceptedAt(createdAt, seenAt time.Time) time.Time {
+func AcceptedAt(createdAt, seenAt time.Time) time.Time {
 	latest := createdAt.Add(time.Second - time.Microsecond)
 	switch {
 	case seenAt.Before(createdAt):

@@ -274,7 +274,7 @@ func arrival(st *scanState) time.Time {
 	if at := st.obj.Status.AcceptedAt; !at.IsZero() {
 		return at.Time
 	}
-	return st.obj.CreationTimestamp.Time
+	return pipeline.AcceptedAt(st.obj.CreationTimestamp.Time, st.seenAt)
 }
 
 // requeueAll recomputes the places of a namespace's waiting scans, after the pools or budgets have changed.
