@@ -159,7 +159,7 @@ func (l *Ledger) restoreLimits(snap Snapshot) {
 	l.applyLimits()
 }
 
-// restoreHolds takes over a hold. The key may have changed while nobody looked, so that one is probed once.
+// restoreHolds takes over a hold. The key may have changed while nobody looked, so that one is probed at once.
 func (l *Ledger) restoreHolds(snap Snapshot, now time.Time) {
 	resume := l.at(snap.ResumeAt)
 	if snap.ResumeAt.IsZero() || !snap.ResumeAt.After(now) {
