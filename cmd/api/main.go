@@ -17,6 +17,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -27,6 +28,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/httpapi"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 	"github.com/eco2-team/scan-operator/internal/queueapi"
+	"github.com/eco2-team/scan-operator/internal/rewatch"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -61,6 +63,7 @@ func run(ctx context.Context, o options, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w; set --kubeconfig or run in a cluster", err)
 	}
+	rewatch.Soon(config, clock.RealClock{})
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("register the API types: %w", err)

@@ -28,6 +28,7 @@ import (
 	"github.com/eco2-team/scan-operator/controllers"
 	"github.com/eco2-team/scan-operator/internal/flagenv"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/rewatch"
 	"github.com/eco2-team/scan-operator/internal/webhook"
 )
 
@@ -103,6 +104,7 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("find the API server: %w; set --kubeconfig or run in a cluster", err)
 	}
 	config.QPS, config.Burst = float32(o.qps), o.burst
+	rewatch.Soon(config, clock.RealClock{})
 	mgr, err := newManager(config, o)
 	if err != nil {
 		return err

@@ -1,0 +1,107 @@
+package rewatch
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"syscall"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+// server refuses connections for a number of requests, and then fails or answers.
+type server struct {
+	refusals int
+	then     error
+	asked    int
+}
+
+func (s *server) RoundTrip(*http.Request) (*http.Response, error) {
+	s.asked++
+	switch {
+	case s.asked <= s.refusals:
+		return nil, syscall.ECONNREFUSED
+	case s.then != nil:
+		return nil, s.then
+	default:
+		return httptest.NewRecorder().Result(), nil
+	}
+}
+
+func TestSoon(t *testing.T) {
+	const path = "https://kubernetes/apis/scan.growbin.app/v1alpha1/scanrequests"
+	for name, tc := range map[string]struct {
+		method, url string
+		server      server
+		wantAsked   int
+		wantErr     error
+	}{
+		"a watch waits for the API server": {method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 40}, wantAsked: 41},
+		"so does one of client-go":         {method: http.MethodGet, url: path + "?watch=1", server: server{refusals: 1}, wantAsked: 2},
+		"another failure ends a watch": {
+			method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 2, then: syscall.ECONNRESET},
+			wantAsked: 3, wantErr: syscall.ECONNRESET,
+		},
+		"a list fails at once":   {method: http.MethodGet, url: path, server: server{refusals: 1}, wantAsked: 1, wantErr: syscall.ECONNREFUSED},
+		"a create fails at once": {method: http.MethodPost, url: path + "?watch=true", server: server{refusals: 1}, wantAsked: 1, wantErr: syscall.ECONNREFUSED},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clk := clocktesting.NewFakeClock(time.Unix(0, 0))
+			config := &rest.Config{Transport: &tc.server}
+			Soon(config, clk)
+			next, err := rest.TransportFor(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request, err := http.NewRequestWithContext(t.Context(), tc.method, tc.url, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() {
+				response, err := next.RoundTrip(request)
+				if err == nil {
+					err = response.Body.Close()
+				}
+				done <- err
+			}()
+			for {
+				select {
+				case err := <-done:
+					if !errors.Is(err, tc.wantErr) {
+						t.Errorf("error = %v, want %v", err, tc.wantErr)
+					}
+					if tc.server.asked != tc.wantAsked {
+						t.Errorf("asked %d times, want %d", tc.server.asked, tc.wantAsked)
+					}
+					return
+				default:
+					if clk.HasWaiters() {
+						clk.Step(2 * interval)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestSoonEndsWithItsRequest(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(0, 0))
+	ctx, cancel := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://kubernetes/api/v1/pods?watch=true", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	response, err := (&transport{next: &server{refusals: 10}, clock: clk}).RoundTrip(request)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("error = %v, want the refusal", err)
+	}
+}
