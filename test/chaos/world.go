@@ -144,7 +144,9 @@ func (w *world) awaitIdle(ctx context.Context) error {
 	err := wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		budgets := &v1alpha1.TokenBudgetList{}
 		if err := w.client.List(ctx, budgets, client.InNamespace(w.stack.Namespace())); err != nil {
-			last = err.Error()
+			if ctx.Err() == nil {
+				last = err.Error()
+			}
 			return false, nil //nolint:nilerr // it is asked again until ctx ends
 		}
 		for i := range budgets.Items {
