@@ -204,7 +204,8 @@ func TestColumns(t *testing.T) {
 			Conditions: []metav1.Condition{
 				{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonWorkersReady, LastTransitionTime: metav1.Now()},
 			},
-			ReadyReplicas: 2, DesiredReplicas: 3, Queued: 40, InFlight: 200, LimitedBy: v1alpha1.LimitedByTokenBudget,
+			Stages: "vision,rule", Ready: "2/3", Tokens: "1.9M/2M", CanaryReplicas: 1, Queued: 40, InFlight: 200,
+			LimitedBy: v1alpha1.LimitedByTokenBudget,
 		}
 	})
 	tests := map[string]struct {
@@ -227,10 +228,10 @@ func TestColumns(t *testing.T) {
 		},
 		"workerpools": {
 			want: map[string]any{
-				"Name": "pool", "Stages": `["vision","rule"]`, "Ready": 2., "Desired": 3., "Queued": 40., "In-Flight": 200.,
-				"Limited-By": "TokenBudget", "Available": "True",
+				"Name": "pool", "Stages": "vision,rule", "Ready": "2/3", "Queued": 40., "In-Flight": 200.,
+				"Limited-By": "TokenBudget", "Tokens/Min": "1.9M/2M", "Canary": 1., "Available": "True",
 			},
-			wantWide: []string{"Available"},
+			wantWide: []string{"Available", "Canary"},
 		},
 	}
 	for resource, tc := range tests {

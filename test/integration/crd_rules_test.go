@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -18,6 +20,9 @@ var foreign = []string{
 	"WorkerPool spec.behavior", "WorkerPool spec.template.affinity", "WorkerPool spec.template.env[]",
 	"WorkerPool spec.template.resources", "WorkerPool spec.template.tolerations[]", "WorkerPool spec.template.imagePullSecrets[]",
 }
+
+// repeated are the fields of a type whose rules are tested at another field of the same type.
+var repeated = map[string]string{"WorkerPool spec.canary.template": "WorkerPool spec.template"}
 
 // declaredRules names every rule that the generated types put on what people write, and every CEL rule, in the
 // words of rulesOf.
@@ -90,7 +95,7 @@ func fieldRules(path string, s apiextensionsv1.JSONSchemaProps) []string {
 		add("enum")
 	}
 	rules = append(rules, celRulesHere(path, s)...)
-	if slices.Contains(foreign, path) {
+	if _, elsewhere := repeated[path]; elsewhere || slices.Contains(foreign, path) {
 		return rules
 	}
 	for _, name := range s.Required {
@@ -126,4 +131,27 @@ func celRulesHere(path string, s apiextensionsv1.JSONSchemaProps) []string {
 		rules = append(rules, path+": "+strings.TrimSpace(rule.Message))
 	}
 	return rules
+}
+
+// TestRepeatedFieldsAreAlike makes sure that the rules of repeated fields are really those that are tested elsewhere.
+func TestRepeatedFieldsAreAlike(t *testing.T) {
+	fields := map[string]apiextensionsv1.JSONSchemaProps{}
+	for _, crd := range generatedTypes(t) {
+		collectFields(fields, crd.Spec.Names.Kind+" spec", crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"])
+	}
+	for path, original := range repeated {
+		if _, ok := fields[path]; !ok {
+			t.Errorf("%s is no field", path)
+		}
+		if diff := cmp.Diff(fields[original], fields[path], cmpopts.IgnoreFields(apiextensionsv1.JSONSchemaProps{}, "Description")); diff != "" {
+			t.Errorf("%s differs from %s (-want +got):\n%s", path, original, diff)
+		}
+	}
+}
+
+func collectFields(fields map[string]apiextensionsv1.JSONSchemaProps, path string, s apiextensionsv1.JSONSchemaProps) {
+	fields[path] = s
+	for name, property := range s.Properties {
+		collectFields(fields, path+"."+name, property)
+	}
 }

@@ -142,7 +142,7 @@ func unbounded(path string, s apiextensionsv1.JSONSchemaProps) []string {
 	if !bounded {
 		found = append(found, path)
 	}
-	if slices.Contains(foreign, path) {
+	if _, elsewhere := repeated[path]; elsewhere || slices.Contains(foreign, path) {
 		return nil
 	}
 	for name, property := range s.Properties {
