@@ -1,8 +1,8 @@
 package controllers
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -79,7 +79,7 @@ func TestFinishedScansGoInBatches(t *testing.T) {
 	r := &FinishedReconciler{Client: newClient(t, &n), Max: 5}
 	for i := range finishedBatch + 15 {
 		s := makeScan(finishedAt(t0.Add(time.Duration(i) * time.Second)))
-		s.Name, s.UID = fmt.Sprint("s", i), types.UID(fmt.Sprint(i))
+		s.Name, s.UID = "s"+strconv.Itoa(i), types.UID(strconv.Itoa(i))
 		if got, want := r.note(s), i >= 5; got != want {
 			t.Fatalf("scan %d: too many is %t, want %t", i, got, want)
 		}
