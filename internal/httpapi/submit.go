@@ -224,8 +224,9 @@ func (s *Server) admit(scan *v1alpha1.ScanRequest) error {
 	}
 }
 
-// checkWait turns a scan away that would wait too long. The leader's estimate is a moment old: what was admitted
-// since then is added to it, at the rate at which scans finish.
+// checkWait turns a scan away that would wait too long. The leader's estimate is a moment old: where there is a
+// queue, what was admitted since then is added to it at the rate at which scans finish. Where there is none, that
+// rate says how many scans there were and not how many there could be.
 func (s *Server) checkWait() error {
 	if s.maxEstimatedWait == 0 {
 		return nil
@@ -234,7 +235,7 @@ func (s *Server) checkWait() error {
 	if !ok {
 		return nil
 	}
-	if more, ok := s.census.drainTime(s.surge.since(asOf)); ok {
+	if more, ok := s.census.drainTime(s.surge.since(asOf)); ok && wait > 0 {
 		wait += more
 	}
 	if wait <= s.maxEstimatedWait {

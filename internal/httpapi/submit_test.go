@@ -355,6 +355,21 @@ func TestSubmitAddsABurstToTheEstimate(t *testing.T) {
 	}
 }
 
+// Where nobody waits, few finished scans mean that there were few, not that there could not be more.
+func TestSubmitTakesABurstOnAnIdleSystem(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: 0} })
+	done := newLife(t, "done")
+	done.scan.Status.Phase = v1alpha1.ScanQueued
+	h.cluster.put(done.scan)
+	done.scan.Status.Phase = v1alpha1.ScanSucceeded
+	h.cluster.put(done.scan) // one in the last minute
+	for i := range 20 {
+		if w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody); w.Code != http.StatusOK {
+			t.Fatalf("submit %d: status %d: %s", i, w.Code, w.Body)
+		}
+	}
+}
+
 func TestSubmitIsTurnedAway(t *testing.T) {
 	tests := map[string]struct {
 		options   func(*Options)
