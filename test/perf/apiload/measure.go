@@ -30,6 +30,9 @@ type report struct {
 	seen     *samples
 	took     time.Duration
 	requests map[string]float64 // to the API server, by verb and resource
+	// brokenWatches are watches of scans that the API server ended because their reader did not keep up with a
+	// burst. Their clients wait, ever longer, before they open them again: all that time events are late.
+	brokenWatches float64
 	replicas []replicaReport
 }
 
@@ -59,7 +62,7 @@ func (w *world) measure(ctx context.Context, o options) (*report, error) {
 		}
 		r.replicas[i].before = u
 	}
-	before, err := w.apiServerRequests(ctx)
+	before, brokenBefore, err := w.apiServerRequests(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -70,10 +73,11 @@ func (w *world) measure(ctx context.Context, o options) (*report, error) {
 	}
 	seen.record(false)
 	r.took = time.Since(begin)
-	after, err := w.apiServerRequests(ctx)
+	after, brokenAfter, err := w.apiServerRequests(ctx)
 	if err != nil {
 		return nil, err
 	}
+	r.brokenWatches = brokenAfter - brokenBefore
 	r.requests = map[string]float64{}
 	for key, n := range after {
 		if d := n - before[key]; d > 0 {
@@ -123,18 +127,19 @@ func (w *world) usageOf(ctx context.Context, i int) (u usage, streams float64, e
 	}, m.sum("scan_api_streams"), nil
 }
 
-// apiServerRequests counts the requests that the API server has answered, by verb and resource.
-func (w *world) apiServerRequests(ctx context.Context) (map[string]float64, error) {
+// apiServerRequests counts the requests that the API server has answered, by verb and resource, and the watches that
+// it ended because they were too slow.
+func (w *world) apiServerRequests(ctx context.Context) (counts map[string]float64, brokenWatches float64, err error) {
 	config := w.stack.RESTConfig()
 	c, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	m, err := scrape(ctx, c, config.Host+"/metrics")
 	if err != nil {
-		return nil, fmt.Errorf("read the metrics of the API server: %w", err)
+		return nil, 0, fmt.Errorf("read the metrics of the API server: %w", err)
 	}
-	counts := map[string]float64{}
+	counts = map[string]float64{}
 	for _, metric := range m["apiserver_request_total"].GetMetric() {
 		labels := map[string]string{}
 		for _, l := range metric.GetLabel() {
@@ -146,7 +151,7 @@ func (w *world) apiServerRequests(ctx context.Context) (map[string]float64, erro
 		}
 		counts[labels["verb"]+" "+resource] += metric.GetCounter().GetValue()
 	}
-	return counts, nil
+	return counts, m.sum("apiserver_terminated_watchers_total"), nil
 }
 
 func scrape(ctx context.Context, c *http.Client, url string) (families, error) {
@@ -217,6 +222,7 @@ func (r *report) print(out io.Writer, o options) {
 		}
 	}
 	fmt.Fprintf(out, "API server   %6.2f per scan  in all\n", sum/float64(max(total, 1)))
+	fmt.Fprintf(out, "API server   %.0f watches ended because their reader was too slow\n", r.brokenWatches)
 	for _, text := range slices.Sorted(maps.Keys(failures)) {
 		fmt.Fprintf(out, "clients saw  %d × %s\n", failures[text], text)
 	}
