@@ -106,8 +106,9 @@ func (w *world) round(ctx context.Context, number int, f fault) (result, error) 
 	if err != nil {
 		return r, err
 	}
-	w.judgeScans(&r, f)
-	w.judgePayments(&r, f, before, now)
+	scans := w.recorder.Scans()
+	r.judgeScans(f, scans)
+	r.judgePayments(f, scans, w.killed, before, now)
 	if err := w.checkStored(ctx, &r); err != nil {
 		return r, err
 	}
@@ -129,8 +130,7 @@ func (w *world) underLoad(ctx context.Context, f fault) error {
 }
 
 // judgeScans counts how the scans ended.
-func (w *world) judgeScans(r *result, f fault) {
-	scans := w.recorder.Scans()
+func (r *result) judgeScans(f fault, scans []load.Scan) {
 	r.scans = len(scans)
 	for i := range scans {
 		s := &scans[i]
@@ -148,8 +148,9 @@ func (w *world) judgeScans(r *result, f fault) {
 	}
 }
 
-// judgePayments takes from the provider's counters what was paid for more than once, and looks for an excuse.
-func (w *world) judgePayments(r *result, f fault, before, now *openaisim.Stats) {
+// judgePayments takes from the provider's counters what was paid for more than once, and looks for an excuse: killed
+// says whether one of some workers was.
+func (r *result) judgePayments(f fault, scans []load.Scan, killed func([]string) bool, before, now *openaisim.Stats) {
 	r.rateLimited = now.RateLimitedTotal() - before.RateLimitedTotal()
 	if r.rateLimited > 0 && !f.rateLimits {
 		r.breach("%d calls met a 429", r.rateLimited)
@@ -157,9 +158,9 @@ func (w *world) judgePayments(r *result, f fault, before, now *openaisim.Stats) 
 	if now.Payments.WithoutID > before.Payments.WithoutID || now.Payments.Forgotten > 0 {
 		r.breach("the provider's counters are incomplete: %d calls without a name, %d forgotten", now.Payments.WithoutID, now.Payments.Forgotten)
 	}
-	byUID := map[string]load.Scan{}
-	for _, s := range w.recorder.Scans() {
-		byUID[string(s.UID)] = s
+	byUID := map[string]*load.Scan{}
+	for i := range scans {
+		byUID[string(scans[i].UID)] = &scans[i]
 	}
 	for _, p := range now.Payments.Repeated {
 		cut := strings.LastIndex(p.ID, "-")
@@ -174,7 +175,7 @@ func (w *world) judgePayments(r *result, f fault, before, now *openaisim.Stats) 
 			continue
 		}
 		r.paidTwice++
-		if w.killed(scan.Workers[stage]) {
+		if killed(scan.Workers[stage]) {
 			r.excused++
 			continue
 		}

@@ -47,7 +47,7 @@ type world struct {
 func newWorld(ctx context.Context, o options, out io.Writer) (*world, error) {
 	w := &world{
 		opts: o, out: out, begun: time.Now(), victims: map[string]bool{},
-		random: rand.New(rand.NewPCG(o.seed, 0)),
+		random: newRandom(o.seed),
 	}
 	var err error
 	w.stack, err = localstack.Start(ctx, localstack.Options{
@@ -73,6 +73,8 @@ func newWorld(ctx context.Context, o options, out io.Writer) (*world, error) {
 	}
 	return w, nil
 }
+
+func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // close ends the watch and the stack.
 func (w *world) close() error {
@@ -147,7 +149,7 @@ func (w *world) awaitIdle(ctx context.Context) error {
 			if ctx.Err() == nil {
 				last = err.Error()
 			}
-			return false, nil //nolint:nilerr // it is asked again until ctx ends
+			return false, nil // it is asked again until ctx ends
 		}
 		for i := range budgets.Items {
 			if u := &budgets.Items[i].Status.Usage; u.ReservedTokens != 0 || u.InFlight != 0 {

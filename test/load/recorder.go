@@ -70,7 +70,7 @@ func Watch(ctx context.Context, config *rest.Config, namespace string) (*Recorde
 	if err != nil {
 		return nil, fmt.Errorf("watch scans: %w", err)
 	}
-	r := &Recorder{stopped: make(chan error, 1), scans: map[string]*Scan{}, changed: make(chan struct{})}
+	r := newRecorder()
 	if _, err := informer.AddEventHandler(r.handler()); err != nil {
 		return nil, fmt.Errorf("watch scans: %w", err)
 	}
@@ -81,6 +81,10 @@ func Watch(ctx context.Context, config *rest.Config, namespace string) (*Recorde
 		return nil, errors.Join(errors.New("watch scans: the watch does not start"), r.Close())
 	}
 	return r, nil
+}
+
+func newRecorder() *Recorder {
+	return &Recorder{stopped: make(chan error, 1), scans: map[string]*Scan{}, changed: make(chan struct{})}
 }
 
 // Close ends the watch.
