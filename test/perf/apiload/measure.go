@@ -33,7 +33,7 @@ type report struct {
 	// brokenWatches are watches of scans that the API server ended because their reader did not keep up with a
 	// burst. Their clients wait, ever longer, before they open them again: all that time events are late.
 	brokenWatches float64
-	replicas []replicaReport
+	replicas      []replicaReport
 }
 
 type replicaReport struct {
