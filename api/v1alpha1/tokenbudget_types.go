@@ -49,7 +49,7 @@ type TokenBudgetSpec struct {
 	// endpoint is the provider's base URL up to and including the version, for example
 	// https://api.openai.com/v1. Default: the manager's --default-endpoint, which is OpenAI's unless set.
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https']",message="endpoint must be an absolute http or https URL"
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ''",message="endpoint must be an absolute http or https URL"
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
