@@ -75,7 +75,8 @@ func (r *SchedulerRunner) Start(ctx context.Context) error {
 	return nil
 }
 
-// load reads all that the scheduler starts from.
+// load reads all that the scheduler starts from, from the API server itself: a cache may be behind, above all after
+// the API server was away, and a leader that starts from an old state assigns what others have.
 func (r *SchedulerRunner) load(ctx context.Context) (scheduler.State, error) {
 	var (
 		state   scheduler.State
@@ -86,7 +87,7 @@ func (r *SchedulerRunner) load(ctx context.Context) (scheduler.State, error) {
 		in      = client.InNamespace(r.Namespace)
 	)
 	for _, list := range []client.ObjectList{&pools, &budgets, &leases, &scans} {
-		if err := r.Cache.List(ctx, list, in, client.UnsafeDisableDeepCopy); err != nil {
+		if err := r.Live.List(ctx, list, in); err != nil {
 			return state, fmt.Errorf("list %T: %w", list, err)
 		}
 	}
