@@ -28,8 +28,10 @@ type scenario struct {
 	// utilization is the budgets' targetUtilizationPercent.
 	utilization int
 	users       string
-	warmup      time.Duration
-	duration    time.Duration
+	// backlog is the number of scans to keep unfinished; zero for enough to keep the budgets busy.
+	backlog  int
+	warmup   time.Duration
+	duration time.Duration
 	// sim is a document for /sim/config, set before the load begins.
 	sim string
 	// midway is a document for /sim/config, set a quarter into the measurement.
@@ -54,7 +56,8 @@ func scenarios() []scenario {
 	}
 	all = append(all,
 		scenario{
-			name: "burst/first-minute", budgets: 1, tokensPerMinute: 2_000_000, utilization: 100, users: "one:1", duration: usual,
+			name: "burst/first-minute", budgets: 1, tokensPerMinute: 2_000_000, utilization: 100, users: "one:1",
+			backlog: 3000, duration: usual,
 		},
 		scenario{
 			name: "foreign/30-percent", budgets: 1, tokensPerMinute: 2_000_000, utilization: 100, users: "one:1",
@@ -127,6 +130,9 @@ func (s scenario) run(ctx context.Context, o options, out io.Writer) error {
 	o.warmup, o.duration = s.warmup, s.duration
 	// Enough to keep the budgets busy: the twelve seconds that a scan takes at the provider, and as much again that waits.
 	o.backlog = int(float64(s.budgets)*float64(s.tokensPerMinute)/60/1600*24) + 100
+	if s.backlog > 0 {
+		o.backlog = s.backlog
+	}
 	l, err := newLoad(ctx, o)
 	if err != nil {
 		return err
