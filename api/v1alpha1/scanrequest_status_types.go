@@ -1,0 +1,520 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ScanPhase is the state of a scan in one word, derived from its conditions.
+//
+// +kubebuilder:validation:Enum=Queued;Running;Succeeded;Failed
+type ScanPhase string
+
+// The phases of a scan.
+const (
+	// ScanQueued means that the scan waits for tokens, a worker or the end of a backoff.
+	ScanQueued ScanPhase = "Queued"
+	// ScanRunning means that a worker has the scan.
+	ScanRunning ScanPhase = "Running"
+	// ScanSucceeded is terminal: the result is there.
+	ScanSucceeded ScanPhase = "Succeeded"
+	// ScanFailed is terminal: the Finished condition says why.
+	ScanFailed ScanPhase = "Failed"
+)
+
+// ImageDetail is how closely the model looks at the image, which decides what the image costs.
+//
+// +kubebuilder:validation:Enum=low;high;auto
+type ImageDetail string
+
+// The levels of image detail.
+const (
+	ImageDetailLow  ImageDetail = "low"
+	ImageDetailHigh ImageDetail = "high"
+	ImageDetailAuto ImageDetail = "auto"
+)
+
+// Assignment is the order for one worker to run a stage, and the fence that keeps others from writing: a write
+// that does not carry the current assignment's id is dropped.
+type Assignment struct {
+	// id is unique for each assignment.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +required
+	ID string `json:"id,omitempty"`
+
+	// stage is the stage to run. The worker goes on with the stages of its pool that need no tokens.
+	// +required
+	Stage StageName `json:"stage,omitempty"`
+
+	// worker is the identity of the worker: pod name and start nonce, the name of its Lease.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Worker string `json:"worker,omitempty"`
+
+	// pool is the WorkerPool the worker belongs to.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Pool string `json:"pool,omitempty"`
+
+	// budget is the TokenBudget that pays. Empty for a stage that needs no tokens.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Budget string `json:"budget,omitempty"`
+
+	// model is the model to call. Empty for a stage that needs no tokens.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	Model string `json:"model,omitempty"`
+
+	// attempt counts the tries of this stage, from 1. Rate limiting and lost workers do not count.
+	// +kubebuilder:validation:Minimum=1
+	// +required
+	Attempt int32 `json:"attempt,omitempty"`
+
+	// reservedTokens is what was taken from the budget for this call: prompt, image and maxOutputTokens.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	ReservedTokens int64 `json:"reservedTokens,omitempty"`
+
+	// maxOutputTokens is the output limit to send with the call.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	MaxOutputTokens int32 `json:"maxOutputTokens,omitempty"`
+
+	// imageDetail is the detail level to send with the image.
+	// +optional
+	ImageDetail ImageDetail `json:"imageDetail,omitempty"`
+
+	// maxAttempts is how often the stage may be tried in all.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	MaxAttempts int32 `json:"maxAttempts,omitempty"`
+
+	// assignedAt is when the scheduler chose the worker.
+	// +optional
+	AssignedAt metav1.MicroTime `json:"assignedAt,omitzero"`
+
+	// deadline is when the stage is given up: its timeout, or the scan's deadline if that is earlier.
+	// +required
+	Deadline metav1.MicroTime `json:"deadline,omitzero"`
+}
+
+// StageState is the state of one stage.
+//
+// +kubebuilder:validation:Enum=Running;Waiting;Succeeded;Failed;Skipped
+type StageState string
+
+// The states of a stage. A stage that has not begun is not listed.
+const (
+	// StageRunning means that a worker has the stage.
+	StageRunning StageState = "Running"
+	// StageWaiting means that the stage was begun and waits to be tried again.
+	StageWaiting StageState = "Waiting"
+	// StageSucceeded is final: the stage is never run again.
+	StageSucceeded StageState = "Succeeded"
+	// StageFailed is final: the scan has failed.
+	StageFailed StageState = "Failed"
+	// StageSkipped is final: nothing was to be done.
+	StageSkipped StageState = "Skipped"
+)
+
+// TokenUsage is what a stage reserved and what it used.
+type TokenUsage struct {
+	// reserved is what was taken from the budget before the call, all attempts together.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Reserved int64 `json:"reserved,omitempty"`
+
+	// input is the number of input tokens the provider reported, cached ones included.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Input int64 `json:"input,omitempty"`
+
+	// cachedInput is the part of input that the provider had cached.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	CachedInput int64 `json:"cachedInput,omitempty"`
+
+	// output is the number of output tokens the provider reported.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Output int64 `json:"output,omitempty"`
+}
+
+// RateLimitObservation is what the provider's x-ratelimit headers said of a budget, fixed by the provider when
+// it admitted the call. Zero limits mean that the headers were missing.
+type RateLimitObservation struct {
+	// sentAt is when the call was sent.
+	// +optional
+	SentAt metav1.MicroTime `json:"sentAt,omitzero"`
+
+	// limitTokens is x-ratelimit-limit-tokens.
+	// +optional
+	LimitTokens int64 `json:"limitTokens,omitempty"`
+
+	// remainingTokens is x-ratelimit-remaining-tokens.
+	// +optional
+	RemainingTokens int64 `json:"remainingTokens,omitempty"`
+
+	// resetTokensMillis is x-ratelimit-reset-tokens in milliseconds: the time until the bucket is full.
+	// +optional
+	ResetTokensMillis int64 `json:"resetTokensMillis,omitempty"`
+
+	// limitRequests is x-ratelimit-limit-requests.
+	// +optional
+	LimitRequests int64 `json:"limitRequests,omitempty"`
+
+	// remainingRequests is x-ratelimit-remaining-requests.
+	// +optional
+	RemainingRequests int64 `json:"remainingRequests,omitempty"`
+
+	// resetRequestsMillis is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
+	// requests it tells whether the limit is per minute or per day.
+	// +optional
+	ResetRequestsMillis int64 `json:"resetRequestsMillis,omitempty"`
+
+	// projectLimitTokens is x-ratelimit-limit-project-tokens, where a project limit applies.
+	// +optional
+	ProjectLimitTokens int64 `json:"projectLimitTokens,omitempty"`
+
+	// projectRemainingTokens is x-ratelimit-remaining-project-tokens, where a project limit applies.
+	// +optional
+	ProjectRemainingTokens int64 `json:"projectRemainingTokens,omitempty"`
+}
+
+// FailureClass says what kind of failure a call ended with, and thereby what happens next.
+//
+// +kubebuilder:validation:Enum=RateLimited;QuotaExhausted;SlowDown;Unavailable;Timeout;InvalidOutput;Refused;InvalidRequest;Unauthorized;RequestTooLarge;NotClassifiable;WorkerLost;Drained;Internal
+type FailureClass string
+
+// The classes of failure.
+const (
+	// FailureRateLimited: 429 rate_limit_exceeded. Not an attempt; sent again when the budget has room.
+	FailureRateLimited FailureClass = "RateLimited"
+	// FailureQuotaExhausted: 429 insufficient_quota and its kin. Not an attempt; the budget is held.
+	FailureQuotaExhausted FailureClass = "QuotaExhausted"
+	// FailureSlowDown: 503 "slow down". An attempt; the budget's rate is halved.
+	FailureSlowDown FailureClass = "SlowDown"
+	// FailureUnavailable: 5xx, a lost connection. An attempt.
+	FailureUnavailable FailureClass = "Unavailable"
+	// FailureTimeout: no answer before the stage's deadline. An attempt.
+	FailureTimeout FailureClass = "Timeout"
+	// FailureInvalidOutput: malformed or truncated output. An attempt.
+	FailureInvalidOutput FailureClass = "InvalidOutput"
+	// FailureRefused: the model declined. Terminal.
+	FailureRefused FailureClass = "Refused"
+	// FailureInvalidRequest: 400, 404, 413, 422. Terminal.
+	FailureInvalidRequest FailureClass = "InvalidRequest"
+	// FailureUnauthorized: 401 and 403: the budget's key is not accepted. Not an attempt; the budget is held.
+	FailureUnauthorized FailureClass = "Unauthorized"
+	// FailureRequestTooLarge: the call is larger than the whole limit. Terminal.
+	FailureRequestTooLarge FailureClass = "RequestTooLarge"
+	// FailureNotClassifiable: the class is outside the taxonomy. Terminal.
+	FailureNotClassifiable FailureClass = "NotClassifiable"
+	// FailureWorkerLost: the worker's Lease ended. Not an attempt.
+	FailureWorkerLost FailureClass = "WorkerLost"
+	// FailureDrained: the worker handed the scan back. Not an attempt.
+	FailureDrained FailureClass = "Drained"
+	// FailureInternal: a fault of this system. An attempt.
+	FailureInternal FailureClass = "Internal"
+)
+
+// StageFailure is the last failure of a stage.
+type StageFailure struct {
+	// class says what kind of failure it was.
+	// +required
+	Class FailureClass `json:"class,omitempty"`
+
+	// code is the provider's own error code, if it gave one.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Code string `json:"code,omitempty"`
+
+	// retryAfterMillis is the least time to wait that the provider asked for.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	RetryAfterMillis int64 `json:"retryAfterMillis,omitempty"`
+
+	// at is when it failed.
+	// +optional
+	At metav1.MicroTime `json:"at,omitzero"`
+}
+
+// StageStatus is the record of one stage.
+type StageStatus struct {
+	// name is the stage.
+	// +required
+	Name StageName `json:"name,omitempty"`
+
+	// state is where the stage stands.
+	// +required
+	State StageState `json:"state,omitempty"`
+
+	// attempts counts the tries that were the stage's own fault or success. Rate limiting and lost workers do
+	// not count.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Attempts int32 `json:"attempts,omitempty"`
+
+	// startedAt is when the latest try began.
+	// +optional
+	StartedAt metav1.MicroTime `json:"startedAt,omitzero"`
+
+	// finishedAt is when the latest try ended.
+	// +optional
+	FinishedAt metav1.MicroTime `json:"finishedAt,omitzero"`
+
+	// worker is the identity of the worker that had the latest try.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Worker string `json:"worker,omitempty"`
+
+	// budget is the TokenBudget that paid for the latest try.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Budget string `json:"budget,omitempty"`
+
+	// model is the model that was called in the latest try.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	Model string `json:"model,omitempty"`
+
+	// tokens is what the stage reserved and used.
+	// +optional
+	Tokens TokenUsage `json:"tokens,omitzero"`
+
+	// rateLimit is what the provider's headers said in the latest try.
+	// +optional
+	RateLimit *RateLimitObservation `json:"rateLimit,omitempty"`
+
+	// failure is the latest failure of the stage.
+	// +optional
+	Failure *StageFailure `json:"failure,omitempty"`
+
+	// message says for people how the latest try ended, at most 512 bytes.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// Classification is what the vision stage saw, in terms of the knowledge pack's taxonomy.
+type Classification struct {
+	// majorCategory is the class of waste.
+	// +kubebuilder:validation:MaxLength=128
+	// +required
+	MajorCategory string `json:"majorCategory,omitempty"`
+
+	// middleCategory is the material or kind within the class. Empty where the class has none.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	MiddleCategory string `json:"middleCategory,omitempty"`
+
+	// minorCategory is the thing itself, in the model's words.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	MinorCategory string `json:"minorCategory,omitempty"`
+}
+
+// DisposalRules is the entry of the knowledge pack the answer is grounded in.
+type DisposalRules struct {
+	// id is the entry's identifier in the knowledge pack.
+	// +kubebuilder:validation:MaxLength=128
+	// +required
+	ID string `json:"id,omitempty"`
+
+	// title is the entry's name for people.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	Title string `json:"title,omitempty"`
+
+	// steps are the disposal steps, in order.
+	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MaxLength=512
+	// +listType=atomic
+	// +optional
+	Steps []string `json:"steps,omitempty"`
+
+	// exclusions are the things that look alike but belong elsewhere.
+	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MaxLength=512
+	// +listType=atomic
+	// +optional
+	Exclusions []string `json:"exclusions,omitempty"`
+}
+
+// Answer is the advice.
+type Answer struct {
+	// disposalSteps are the steps to take, in order.
+	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MaxLength=512
+	// +listType=atomic
+	// +optional
+	DisposalSteps []string `json:"disposalSteps,omitempty"`
+
+	// insufficiencies are what the photo shows to be missing before the thing may be thrown away.
+	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MaxLength=512
+	// +listType=atomic
+	// +optional
+	Insufficiencies []string `json:"insufficiencies,omitempty"`
+
+	// userAnswer is the advice in the user's language, at most 2000 characters.
+	// +kubebuilder:validation:MaxLength=2000
+	// +optional
+	UserAnswer string `json:"userAnswer,omitempty"`
+}
+
+// Reward is the collectible character that was matched.
+type Reward struct {
+	// name is the character's name.
+	// +kubebuilder:validation:MaxLength=128
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// dialog is what the character says.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Dialog string `json:"dialog,omitempty"`
+
+	// matchReason says why this character was matched.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	MatchReason string `json:"matchReason,omitempty"`
+
+	// type is the character's kind.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Type string `json:"type,omitempty"`
+}
+
+// ScanResult is what the finished stages found. It grows stage by stage.
+type ScanResult struct {
+	// classification is the outcome of vision.
+	// +optional
+	Classification *Classification `json:"classification,omitempty"`
+
+	// situationTags describe the state of the thing in the photo.
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=64
+	// +listType=atomic
+	// +optional
+	SituationTags []string `json:"situationTags,omitempty"`
+
+	// disposalRules is the outcome of rule. Absent where the knowledge pack has no entry for the class.
+	// +optional
+	DisposalRules *DisposalRules `json:"disposalRules,omitempty"`
+
+	// answer is the outcome of answer.
+	// +optional
+	Answer *Answer `json:"answer,omitempty"`
+
+	// reward is the outcome of reward. Absent where none was matched.
+	// +optional
+	Reward *Reward `json:"reward,omitempty"`
+}
+
+// RetryStatus says what is tried again, and when.
+type RetryStatus struct {
+	// stage is the stage to be tried again.
+	// +required
+	Stage StageName `json:"stage,omitempty"`
+
+	// count is the number of failed attempts so far.
+	// +kubebuilder:validation:Minimum=1
+	// +required
+	Count int32 `json:"count,omitempty"`
+
+	// after is the earliest instant of the next attempt.
+	// +required
+	After metav1.MicroTime `json:"after,omitzero"`
+}
+
+// Summary is what kubectl prints. It is derived from the rest of the status in one function.
+type Summary struct {
+	// stage is the stage that runs or is next. Empty when the scan has finished.
+	// +kubebuilder:validation:MaxLength=16
+	// +optional
+	Stage string `json:"stage,omitempty"`
+
+	// category is the class of waste, major and middle.
+	// +kubebuilder:validation:MaxLength=260
+	// +optional
+	Category string `json:"category,omitempty"`
+
+	// tokens is the number of tokens the provider reported for all stages together.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Tokens int64 `json:"tokens,omitempty"`
+
+	// wait is the time the scan spent waiting for a worker, all stages together, e.g. "35ms".
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
+	Wait string `json:"wait,omitempty"`
+
+	// duration is the time from creation to the end, e.g. "11.2s". Empty until the scan has finished.
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
+	Duration string `json:"duration,omitempty"`
+
+	// reason is the reason of the condition that matters now.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	Reason string `json:"reason,omitempty"`
+}
+
+// ScanRequestStatus is where the scan stands. The API server itself keeps what is final: a finished scan stays
+// as it ended, and a stage that is done stays done.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.finishedAt) || (has(self.finishedAt) && self.finishedAt == oldSelf.finishedAt && self.phase == oldSelf.phase)",message="a finished scan is final"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.stages) || oldSelf.stages.all(o, !(o.state in ['Succeeded', 'Skipped']) || (has(self.stages) && self.stages.exists(s, s.name == o.name && s.state == o.state)))",message="a finished stage is never run again"
+// +kubebuilder:validation:XValidation:rule="!(has(self.finishedAt) && has(self.assignment))",message="a finished scan has no assignment"
+type ScanRequestStatus struct {
+	// conditions are Admitted, VisionCompleted, RuleCompleted, AnswerCompleted, RewardCompleted and Finished.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// phase is the state in one word, derived from the conditions.
+	// +optional
+	Phase ScanPhase `json:"phase,omitempty"`
+
+	// acceptedAt is when the API server stored the scan, to the precision known: the object's creation time has
+	// whole seconds only.
+	// +optional
+	AcceptedAt metav1.MicroTime `json:"acceptedAt,omitzero"`
+
+	// finishedAt is when the scan reached its terminal state. The time to live counts from here.
+	// +optional
+	FinishedAt metav1.MicroTime `json:"finishedAt,omitzero"`
+
+	// waitedMillis is the time the scan spent waiting for a worker so far, all stages together.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	WaitedMillis int64 `json:"waitedMillis,omitempty"`
+
+	// assignment is the worker's order. Absent while the scan waits.
+	// +optional
+	Assignment *Assignment `json:"assignment,omitempty"`
+
+	// stages are the records of the stages that have begun.
+	// +kubebuilder:validation:MaxItems=4
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Stages []StageStatus `json:"stages,omitempty"`
+
+	// result is what the finished stages found.
+	// +optional
+	Result *ScanResult `json:"result,omitempty"`
+
+	// retry says what is tried again, and when.
+	// +optional
+	Retry *RetryStatus `json:"retry,omitempty"`
+
+	// summary is what kubectl prints.
+	// +optional
+	Summary Summary `json:"summary,omitzero"`
+}
