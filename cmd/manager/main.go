@@ -95,7 +95,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	pack, err := loadPack(o.knowledgeDir)
+	pack, err := knowledge.LoadDir(o.knowledgeDir)
 	if err != nil {
 		return err
 	}
@@ -138,17 +138,6 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("run: %w", err)
 	}
 	return nil
-}
-
-func loadPack(dir string) (*knowledge.Pack, error) {
-	if dir == "" {
-		return knowledge.Default(), nil
-	}
-	pack, err := knowledge.Load(os.DirFS(dir))
-	if err != nil {
-		return nil, fmt.Errorf("load the knowledge pack from %s:\n%w", dir, err)
-	}
-	return pack, nil
 }
 
 func newManager(config *rest.Config, o options) (ctrl.Manager, error) {

@@ -55,7 +55,7 @@ func run(o options, log logr.Logger) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	pack, err := loadPack(o.knowledgeDir)
+	pack, err := knowledge.LoadDir(o.knowledgeDir)
 	if err != nil {
 		return err
 	}
@@ -115,15 +115,4 @@ func obey(ctx context.Context, signals chan os.Signal, orders ...func()) {
 		}
 	}
 	signal.Stop(signals)
-}
-
-func loadPack(dir string) (*knowledge.Pack, error) {
-	if dir == "" {
-		return knowledge.Default(), nil
-	}
-	pack, err := knowledge.Load(os.DirFS(dir))
-	if err != nil {
-		return nil, fmt.Errorf("load the knowledge pack from %s:\n%w", dir, err)
-	}
-	return pack, nil
 }

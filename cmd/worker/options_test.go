@@ -15,6 +15,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/flagenv"
+	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 )
 
 // parse parses a command line as main does.
@@ -104,7 +105,7 @@ func TestAPackWithATypoNamesFileAndLine(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "taxonomy.yaml"), []byte("classes:\n  - naem: 종이\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := loadPack(dir)
+	_, err := knowledge.LoadDir(dir)
 	if err == nil || !strings.Contains(err.Error(), "taxonomy.yaml:") || !strings.Contains(err.Error(), dir) {
 		t.Errorf("error %v, want one that names %s and a line of taxonomy.yaml", err, dir)
 	}

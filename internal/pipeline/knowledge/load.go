@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -50,6 +51,19 @@ var Default = sync.OnceValue(func() *Pack {
 	// The pack is part of the program and a test loads it: this is a fault of the build.
 	panic("the embedded knowledge pack is broken:\n" + err.Error())
 })
+
+// LoadDir loads the pack of a directory, or the built-in one where dir is empty. Manager and workers both start with
+// it: they must have the same pack, for the one prices the calls that the others send.
+func LoadDir(dir string) (*Pack, error) {
+	if dir == "" {
+		return Default(), nil
+	}
+	pack, err := Load(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("load the knowledge pack from %s:\n%w", dir, err)
+	}
+	return pack, nil
+}
 
 // Load reads and validates a pack, for example that of os.DirFS("/etc/scan/knowledge"). Its error joins a
 // *Problem for each fault found, in order of file and line.
