@@ -50,6 +50,9 @@ type scanRecord struct {
 	began     time.Time // its first stage's last try
 }
 
+// maxWarmup is how long the warm-up may last until the full buckets are used up.
+const maxWarmup = 5 * time.Minute
+
 // generator keeps the backlog: each user has its own closed loop, so that a user's share is of what is asked,
 // not of what is served.
 type generator struct {
@@ -186,15 +189,17 @@ func (g *generator) run(ctx context.Context) (*report, error) {
 		})
 	}
 	begin := time.Now()
-	end := begin.Add(g.opts.warmup + g.opts.duration)
+	var from time.Time // when measuring began
 	var before, after *simStats
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	for time.Now().Before(end) {
-		if before == nil && time.Since(begin) >= g.opts.warmup {
-			before = readSim(ctx, g.opts.simURL)
+	for from.IsZero() || time.Since(from) < g.opts.duration {
+		if from.IsZero() && time.Since(begin) >= g.opts.warmup {
+			if now := readSim(ctx, g.opts.simURL); g.warm(now, time.Since(begin)) {
+				before, from = now, time.Now()
+			}
 		}
-		if g.midway != nil && time.Since(begin) >= g.opts.warmup+g.opts.duration/4 {
+		if g.midway != nil && !from.IsZero() && time.Since(from) >= g.opts.duration/4 {
 			if err := g.midway(); err != nil {
 				return nil, err
 			}
@@ -203,12 +208,15 @@ func (g *generator) run(ctx context.Context) (*report, error) {
 		if user, ok := g.want(); ok {
 			select {
 			case jobs <- user:
+				continue
+			case <-ticker.C:
+				g.progress(begin)
+				continue
 			case err := <-failed:
 				return nil, err
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
-			continue
 		}
 		select {
 		case <-g.wake:
@@ -220,6 +228,7 @@ func (g *generator) run(ctx context.Context) (*report, error) {
 			return nil, ctx.Err()
 		}
 	}
+	to := time.Now()
 	after = readSim(ctx, g.opts.simURL)
 	close(jobs)
 	creators.Wait()
@@ -232,7 +241,12 @@ func (g *generator) run(ctx context.Context) (*report, error) {
 			return nil, ctx.Err()
 		}
 	}
-	return g.report(begin.Add(g.opts.warmup), end, before, after, readSim(ctx, g.opts.simURL)), nil
+	return g.report(from, to, before, after, readSim(ctx, g.opts.simURL)), nil
+}
+
+// warm says whether measuring may begin: where a full bucket is not what is to be measured, it must have been used up.
+func (g *generator) warm(now *simStats, after time.Duration) bool {
+	return now == nil || g.opts.warmup == 0 || after > maxWarmup || now.level() < now.limit()/20
 }
 
 // forecast asks for the predictions of scans that are new.

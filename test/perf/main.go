@@ -51,7 +51,7 @@ func main() {
 	flag.StringVar(&o.simURL, "sim", "http://127.0.0.1:9090", "base URL of the simulated provider; empty for none")
 	flag.IntVar(&o.backlog, "backlog", 500, "scans to keep unfinished")
 	flag.DurationVar(&o.duration, "duration", time.Minute, "time to measure, after the warm-up")
-	flag.DurationVar(&o.warmup, "warmup", 20*time.Second, "time before measuring, in which the full bucket is used up")
+	flag.DurationVar(&o.warmup, "warmup", 20*time.Second, "least time before measuring, which begins when the full bucket is used up; 0 measures that, too")
 	flag.DurationVar(&o.drain, "drain", 5*time.Minute, "time to let the last scans finish")
 	flag.StringVar(&o.users, "users", "one:1", "users and their shares of the scans, e.g. a:10,b:1,c:1")
 	flag.StringVar(&o.images, "images", "https://images.example.org/%d.jpg", "image URL; %d is the scan's number")

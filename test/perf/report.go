@@ -24,9 +24,25 @@ type simStats struct {
 		PaidMoreThanOnce int64 `json:"paidMoreThanOnce"`
 	} `json:"payments"`
 	Accounts []struct {
-		TokenLimit    int64 `json:"tokenLimit"`
-		TokensCharged int64 `json:"tokensCharged"`
+		TokenLimit      int64 `json:"tokenLimit"`
+		TokensCharged   int64 `json:"tokensCharged"`
+		TokensRemaining int64 `json:"tokensRemaining"`
 	} `json:"accounts"`
+}
+
+// limit is what the accounts refill a minute, together; level what is left in their buckets.
+func (s *simStats) limit() (n int64) {
+	for _, a := range s.Accounts {
+		n += a.TokenLimit
+	}
+	return n
+}
+
+func (s *simStats) level() (n int64) {
+	for _, a := range s.Accounts {
+		n += a.TokensRemaining
+	}
+	return n
 }
 
 // readSim returns nil where there is no simulated provider.
@@ -94,15 +110,16 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "throughput   %.1f scans/min over %.0f s\n", float64(inWindow)/minutes, r.to.Sub(r.from).Seconds())
 	fmt.Fprintf(w, "tokens       %d charged, %d of them for scans that did not succeed\n", charged, vain)
 	if r.before != nil && r.after != nil {
-		var limit int64
-		for _, a := range r.after.Accounts {
-			limit += a.TokenLimit
-		}
+		limit := r.after.limit()
 		used := r.after.TokensCharged - r.before.TokensCharged
 		perScan := float64(charged) / float64(max(succeeded, 1))
 		fmt.Fprintf(w, "utilization  provider charged %d tokens/min of %d allowed: %.2f %%; %.0f tokens per scan, so at most %.1f scans/min: %.2f %%\n",
 			int64(float64(used)/minutes), limit, 100*float64(used)/minutes/float64(max(limit, 1)), perScan,
 			float64(limit)/perScan, 100*float64(inWindow)/minutes/(float64(limit)/perScan))
+		// What was there at the beginning could be spent, too.
+		fmt.Fprintf(w, "buckets      held %d tokens (%.1f %% of a minute) when measuring began, %d when it ended: %.2f %% of what could be spent was\n",
+			r.before.level(), 100*float64(r.before.level())/float64(max(limit, 1)), r.after.level(),
+			100*float64(used)/(float64(r.before.level())+minutes*float64(limit)))
 		fmt.Fprintf(w, "provider     429s %v, errors %v, most calls in flight %d, calls paid for more than once %d of %d\n",
 			r.last.RateLimited, r.last.Errors, r.last.MaxInFlight, r.last.Payments.PaidMoreThanOnce, r.last.Payments.Distinct)
 	}

@@ -50,7 +50,7 @@ func scenarios() []scenario {
 		for _, limit := range []int64{500_000, 2_000_000, 4_000_000} {
 			all = append(all, scenario{
 				name:    fmt.Sprintf("steady/%d-budgets/%dk", budgets, limit/1000),
-				budgets: budgets, tokensPerMinute: limit, utilization: 100, users: "one:1", warmup: 70 * time.Second, duration: usual,
+				budgets: budgets, tokensPerMinute: limit, utilization: 100, users: "one:1", warmup: usual, duration: usual,
 			})
 		}
 	}
@@ -61,11 +61,11 @@ func scenarios() []scenario {
 		},
 		scenario{
 			name: "foreign/30-percent", budgets: 1, tokensPerMinute: 2_000_000, utilization: 100, users: "one:1",
-			warmup: 70 * time.Second, duration: 2 * time.Minute, sim: `{"background":[{"percent":30}]}`,
+			warmup: usual, duration: 2 * time.Minute, sim: `{"background":[{"percent":30}]}`,
 		},
 		scenario{
 			name: "headers-missing", budgets: 1, tokensPerMinute: 2_000_000, utilization: 100, users: "one:1",
-			warmup: 70 * time.Second, duration: usual, sim: `{"faults":[{"kind":"headers_missing"}]}`,
+			warmup: usual, duration: usual, sim: `{"faults":[{"kind":"headers_missing"}]}`,
 		},
 		scenario{
 			name: "quota/out-for-2-minutes", budgets: 1, tokensPerMinute: 2_000_000, utilization: 100, users: "one:1",
@@ -73,11 +73,11 @@ func scenarios() []scenario {
 		},
 		scenario{
 			name: "tenants/10-1-1", budgets: 1, tokensPerMinute: 2_000_000, utilization: 100, users: "big:10,small:1,tiny:1",
-			warmup: 70 * time.Second, duration: 2 * time.Minute,
+			warmup: usual, duration: 2 * time.Minute,
 		},
 		scenario{
 			name: "default-utilization/2000k", budgets: 1, tokensPerMinute: 2_000_000, utilization: 95, users: "one:1",
-			warmup: 70 * time.Second, duration: usual,
+			warmup: usual, duration: usual,
 		},
 	)
 	return all
