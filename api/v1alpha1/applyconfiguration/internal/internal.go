@@ -289,6 +289,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.ScanRequestStatus
+        elementRelationship: atomic
       default:
         phase: Queued
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.ScanRequestSpec
