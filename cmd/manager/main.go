@@ -71,7 +71,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.StringVar(&o.knowledgeConfigMap, "knowledge-configmap", "", "ConfigMap with the knowledge pack for the workers to mount; it must hold what --knowledge-dir shows.")
 	fs.Float64Var(&o.qps, "kube-api-qps", 500, "Requests per second to the API server.")
 	fs.IntVar(&o.burst, "kube-api-burst", 1000, "Requests to the API server in a burst.")
-	fs.IntVar(&o.maxWrites, "max-writes", 64, "Status writes of the scheduler under way at the same time.")
+	fs.IntVar(&o.maxWrites, "max-writes", 16, "Status writes of the scheduler under way at the same time.")
 	fs.IntVar(&o.scanWorkers, "scan-concurrency", 8, "ScanRequests reconciled at the same time.")
 	fs.IntVar(&o.maxFinished, "max-finished-scans", 10_000, "Finished scans a namespace may have; the oldest ones beyond it are deleted before their time to live is over. 0 is for any number.")
 	fs.StringVar(&o.queueAddr, "queue-bind-address", ":8082", "Address where the leader tells the HTTP API how waiting scans stand; empty turns it off.")

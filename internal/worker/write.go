@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// maxConcurrentWrites bounds the status requests of one worker at a time.
-	maxConcurrentWrites = 64
+	// maxConcurrentWrites bounds the status requests of one worker at a time. See scheduler.Options.MaxWrites for why
+	// more would not be faster.
+	maxConcurrentWrites = 16
 	// minRetryDelay and maxRetryDelay bound the time between two tries of a write.
 	minRetryDelay = 100 * time.Millisecond
 	maxRetryDelay = 5 * time.Second
