@@ -102,12 +102,16 @@ func commentStart(_ *apiPackage, f *field) string {
 	return ""
 }
 
+// repeatable are the markers that a field may have several of, with different
+// values. Of any other marker one value would be ignored.
+var repeatable = []string{"kubebuilder:validation:XValidation", "listMapKey", "k8s:listMapKey"}
+
 func duplicateMarkers(_ *apiPackage, f *field) string {
 	seen := map[string]bool{}
 	for _, m := range f.markers {
-		key := m
-		if !strings.HasPrefix(m, "kubebuilder:validation:XValidation") {
-			key = markerName(m) // two values for one marker: one of them is ignored
+		key := markerName(m)
+		if slices.ContainsFunc(repeatable, func(name string) bool { return key == name || strings.HasPrefix(key, name+":") }) {
+			key = m
 		}
 		if seen[key] {
 			return "has the marker +" + key + " twice"

@@ -50,6 +50,13 @@ func TestFieldRules(t *testing.T) {
 		"two CEL rules": {
 			fields: "// a is it.\n// +optional\n// +kubebuilder:validation:XValidation:rule=\"x\"\n// +kubebuilder:validation:XValidation:rule=\"y\"\nA int32 `json:\"a\"`",
 		},
+		"two map keys": {
+			fields: "// a is it.\n// +optional\n// +kubebuilder:validation:MaxItems=3\n// +listType=map\n// +listMapKey=x\n// +listMapKey=y\nA []T `json:\"a\"`",
+		},
+		"map key twice": {
+			fields: "// a is it.\n// +optional\n// +kubebuilder:validation:MaxItems=3\n// +listType=map\n// +listMapKey=x\n// +listMapKey=x\nA []T `json:\"a\"`",
+			want:   []string{"duplicatemarkers"},
+		},
 		"int": {
 			fields: "// a is it.\n// +optional\nA int `json:\"a\"`", want: []string{"integers"},
 		},
