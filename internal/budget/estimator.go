@@ -4,18 +4,19 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"time"
 )
 
 const (
-	// estimatorKeys bounds how many pairs of stage and model are remembered: a snapshot stays below 8 kB.
+	// estimatorKeys bounds how many pairs of stage and model are remembered.
 	estimatorKeys = 32
 	// ratioSamples is how many proven charges are remembered of each pair, ratioNeeded how many it takes before
 	// they count.
 	ratioSamples = 16
 	ratioNeeded  = 4
-	// ratioLeast and ratioMost bound what is believed, as parts of the formula.
-	ratioLeast = 0.5
-	ratioMost  = 4.0
+	// ratioLeast and ratioMost bound what is believed, in thousandths of the formula.
+	ratioLeast = 500
+	ratioMost  = 4000
 	// averagedOver is the number of calls that averages reach back over.
 	averagedOver = 64
 	// permille is the resolution at which ratios are kept.
@@ -32,34 +33,46 @@ type Sample struct {
 	Input, Output int64
 	// Seconds is how long the call took, or zero.
 	Seconds float64
+	// At is when the call ended.
+	At time.Time
 }
 
 // Expectation is what a call of one stage and model usually costs. Averages are over the latest calls.
 type Expectation struct {
 	// Charge is what a call is charged at admission, in tokens.
-	Charge float64 `json:"charge"`
+	Charge float64
 	// Input and Output are what the provider reports, in tokens.
-	Input  float64 `json:"input"`
-	Output float64 `json:"output"`
+	Input, Output float64
 	// Seconds is how long a call takes.
-	Seconds float64 `json:"seconds"`
+	Seconds float64
 	// Samples is how many calls taught it.
-	Samples int64 `json:"samples"`
+	Samples int64
 }
 
 // Estimate is what is known of one stage and model.
 type Estimate struct {
-	Stage string `json:"stage"`
-	Model string `json:"model"`
-	// Ratios are the latest proven charges, in thousandths of what the formula gave; the newest comes last.
-	Ratios []int64 `json:"ratios,omitempty"`
+	Stage, Model string
+	// Ratio is what is reserved for a call, in thousandths of what the formula gives.
+	Ratio int64
+	// Proofs is the number of proven charges that Ratio follows; with too few of them it is 1000.
+	Proofs int
 	// Usual is what a call usually costs.
-	Usual Expectation `json:"usual"`
-	// Used orders the estimates by their latest call.
-	Used int64 `json:"used"`
+	Usual Expectation
+	// At is when the latest call ended that taught something.
+	At time.Time
 }
 
 type estimatorKey struct{ stage, model string }
+
+// learned is what is known of one stage and model.
+type learned struct {
+	// ratios are the latest proven charges, in thousandths of what the formula gave; the newest comes last.
+	ratios []int64
+	usual  Expectation
+	at     time.Time
+	// used orders all that is known by the latest call.
+	used int64
+}
 
 // Estimator learns what calls cost, by stage and model. It is not safe for concurrent use.
 //
@@ -69,30 +82,30 @@ type estimatorKey struct{ stage, model string }
 // Without proofs the formula stands. What the model really used teaches what to expect (spending, waiting times),
 // not what to reserve: the provider charges its estimate, before it has counted.
 type Estimator struct {
-	estimates map[estimatorKey]*Estimate
-	clock     int64
+	known map[estimatorKey]*learned
+	clock int64
 }
 
 // NewEstimator returns an estimator that has learned nothing.
-func NewEstimator() *Estimator { return &Estimator{estimates: make(map[estimatorKey]*Estimate)} }
+func NewEstimator() *Estimator { return &Estimator{known: make(map[estimatorKey]*learned)} }
 
 // Charge is what to reserve for a call for which the published formula gives the number formula: between a half
 // and four times of it, and more than it only where headers proved that more is charged.
 func (e *Estimator) Charge(stage, model string, formula int64) int64 {
-	known, ok := e.estimates[estimatorKey{stage, model}]
+	k, ok := e.known[estimatorKey{stage, model}]
 	if !ok || formula <= 0 {
 		return max(0, formula)
 	}
-	return int64(math.Ceil(float64(formula) * known.ratio()))
+	return int64(math.Ceil(float64(formula) * float64(k.ratio()) / permille))
 }
 
-// ratio is the upper quartile of the proven charges, as a part of the formula.
-func (e *Estimate) ratio() float64 {
-	if len(e.Ratios) < ratioNeeded {
-		return 1
+// ratio is the upper quartile of the proven charges, in thousandths of the formula.
+func (k *learned) ratio() int64 {
+	if len(k.ratios) < ratioNeeded {
+		return permille
 	}
-	sorted := slices.Sorted(slices.Values(e.Ratios))
-	return min(max(float64(sorted[len(sorted)*3/4])/permille, ratioLeast), ratioMost)
+	sorted := slices.Sorted(slices.Values(k.ratios))
+	return min(max(sorted[len(sorted)*3/4], ratioLeast), ratioMost)
 }
 
 // Observe learns from a call that ended with an answer. Samples without a formula, and numbers that cannot be, are
@@ -101,16 +114,19 @@ func (e *Estimator) Observe(stage, model string, s Sample) {
 	if s.Formula <= 0 || s.Charged < 0 || s.Input < 0 || s.Output < 0 || !(s.Seconds >= 0) || math.IsInf(s.Seconds, 1) {
 		return
 	}
-	known := e.estimate(estimatorKey{stage, model})
-	charge := float64(s.Formula) * known.ratio()
+	k := e.learned(estimatorKey{stage, model})
+	if s.At.After(k.at) {
+		k.at = s.At
+	}
+	charge := float64(s.Formula) * float64(k.ratio()) / permille
 	if s.Charged > 0 {
 		charge = float64(s.Charged)
-		known.Ratios = append(known.Ratios, int64(math.Ceil(min(charge/float64(s.Formula), ratioMost)*permille)))
-		if extra := len(known.Ratios) - ratioSamples; extra > 0 {
-			known.Ratios = slices.Delete(known.Ratios, 0, extra)
+		k.ratios = append(k.ratios, int64(math.Ceil(min(charge*permille/float64(s.Formula), ratioMost))))
+		if extra := len(k.ratios) - ratioSamples; extra > 0 {
+			k.ratios = slices.Delete(k.ratios, 0, extra)
 		}
 	}
-	u := &known.Usual
+	u := &k.usual
 	u.Samples++
 	weight := 1 / float64(min(u.Samples, averagedOver))
 	u.Charge += (charge - u.Charge) * weight
@@ -119,63 +135,79 @@ func (e *Estimator) Observe(stage, model string, s Sample) {
 	u.Seconds += (s.Seconds - u.Seconds) * weight
 }
 
-// estimate returns what is known of a pair, and makes room for a new one by forgetting the one unused longest.
-func (e *Estimator) estimate(key estimatorKey) *Estimate {
+// learned returns what is known of a pair, and makes room for a new one by forgetting the one unused longest.
+func (e *Estimator) learned(key estimatorKey) *learned {
 	e.clock++
-	known, ok := e.estimates[key]
+	k, ok := e.known[key]
 	if !ok {
-		if len(e.estimates) >= estimatorKeys {
+		if len(e.known) >= estimatorKeys {
 			e.forgetOldest()
 		}
-		known = &Estimate{Stage: key.stage, Model: key.model}
-		e.estimates[key] = known
+		k = &learned{}
+		e.known[key] = k
 	}
-	known.Used = e.clock
-	return known
+	k.used = e.clock
+	return k
 }
 
 func (e *Estimator) forgetOldest() {
-	var oldest *Estimate
-	for _, one := range e.estimates {
-		if oldest == nil || one.Used < oldest.Used {
-			oldest = one
+	var oldest estimatorKey
+	least := int64(math.MaxInt64)
+	for key, k := range e.known {
+		if k.used < least {
+			oldest, least = key, k.used
 		}
 	}
-	delete(e.estimates, estimatorKey{oldest.Stage, oldest.Model})
+	delete(e.known, oldest)
 }
 
 // Expect is what a call of a stage and model usually costs; false where nothing is known of it.
 func (e *Estimator) Expect(stage, model string) (Expectation, bool) {
-	known, ok := e.estimates[estimatorKey{stage, model}]
+	k, ok := e.known[estimatorKey{stage, model}]
 	if !ok {
 		return Expectation{}, false
 	}
-	return known.Usual, true
+	return k.usual, true
 }
 
-// Snapshot is everything learned, in a fixed order and of bounded size, fit for JSON.
+// Snapshot is what was learned, the latest first.
 func (e *Estimator) Snapshot() []Estimate {
-	list := make([]Estimate, 0, len(e.estimates))
-	for _, one := range e.estimates {
-		c := *one
-		c.Ratios = slices.Clone(one.Ratios)
-		list = append(list, c)
+	list := make([]Estimate, 0, len(e.known))
+	for key, k := range e.known {
+		list = append(list, Estimate{
+			Stage: key.stage, Model: key.model, Ratio: k.ratio(), Proofs: len(k.ratios), Usual: k.usual, At: k.at,
+		})
 	}
 	slices.SortFunc(list, func(a, b Estimate) int {
-		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Model, b.Model))
+		return cmp.Compare(e.known[estimatorKey{b.Stage, b.Model}].used, e.known[estimatorKey{a.Stage, a.Model}].used)
 	})
 	return list
 }
 
-// Restore replaces everything learned by a snapshot. What does not fit the bounds is dropped, the oldest first.
+// Restore replaces everything learned by snapshots, in any order. Of several estimates of one stage and model the
+// freshest counts; what does not fit the bounds is dropped, the oldest first. Numbers that cannot be are cut to
+// what can. Of the proofs only the number and the ratio they led to are restored: that ratio stands until as many
+// newer ones have come.
 func (e *Estimator) Restore(list []Estimate) {
 	*e = *NewEstimator()
 	ordered := slices.Clone(list)
-	slices.SortFunc(ordered, func(a, b Estimate) int { return cmp.Compare(a.Used, b.Used) })
+	slices.SortStableFunc(ordered, func(a, b Estimate) int { return a.At.Compare(b.At) })
 	for _, one := range ordered {
-		known := e.estimate(estimatorKey{one.Stage, one.Model})
-		known.Usual = one.Usual
-		first := max(0, len(one.Ratios)-ratioSamples)
-		known.Ratios = slices.Clone(one.Ratios[first:])
+		k := e.learned(estimatorKey{one.Stage, one.Model})
+		k.at = one.At
+		k.ratios = slices.Repeat([]int64{min(max(one.Ratio, ratioLeast), ratioMost)}, min(max(one.Proofs, 0), ratioSamples))
+		k.usual = Expectation{
+			Charge: capped(one.Usual.Charge, maxLimit), Input: capped(one.Usual.Input, maxLimit),
+			Output: capped(one.Usual.Output, maxLimit), Seconds: capped(one.Usual.Seconds, day.Seconds()),
+			Samples: max(one.Usual.Samples, 0),
+		}
 	}
+}
+
+// capped cuts a number to one from zero to most; what is no number becomes zero.
+func capped(n, most float64) float64 {
+	if !(n > 0) {
+		return 0
+	}
+	return min(n, most)
 }

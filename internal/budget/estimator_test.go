@@ -1,12 +1,14 @@
 package budget
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestEstimatorCharge(t *testing.T) {
@@ -81,40 +83,114 @@ func TestEstimatorExpect(t *testing.T) {
 	}
 }
 
-// TestEstimatorIsBounded: however many models come by, the snapshot stays small, and the ones in use stay.
+// TestEstimatorIsBounded: however many models come by, few are remembered, and those in use are.
 func TestEstimatorIsBounded(t *testing.T) {
 	t.Parallel()
 	e := NewEstimator()
 	for i := range 1000 {
-		for range ratioSamples + 1 {
-			e.Observe("vision", fmt.Sprintf("a-model-with-quite-a-long-name-%06d", i), Sample{Formula: 1_000_000, Charged: 3_999_999, Input: 999_999, Output: 99_999, Seconds: 59.123456789})
-		}
+		e.Observe("vision", fmt.Sprintf("model-%d", i), Sample{Formula: 1000})
 		e.Observe("answer", "in-use", Sample{Formula: 1000, Charged: 800})
 	}
-	snap := e.Snapshot()
-	text, err := json.Marshal(snap)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(snap) != estimatorKeys || len(text) > 10_000 {
-		t.Errorf("%d estimates in %d bytes, want %d in at most 10000", len(snap), len(text), estimatorKeys)
+	if got := len(e.Snapshot()); got != estimatorKeys {
+		t.Errorf("%d estimates, want %d", got, estimatorKeys)
 	}
 	if got := e.Charge("answer", "in-use", 1000); got != 800 {
 		t.Errorf("what is in use was forgotten: %d, want 800", got)
 	}
-	var read []Estimate
-	if err := json.Unmarshal(text, &read); err != nil {
-		t.Fatal(err)
+}
+
+func TestEstimatorSnapshotRoundTrip(t *testing.T) {
+	t.Parallel()
+	e := NewEstimator()
+	for i := range 20 {
+		at := epoch.Add(time.Duration(i) * time.Second)
+		e.Observe("vision", "m", Sample{Formula: 1000, Charged: int64(700 + 10*(i%4)), Input: 100, Output: 20, Seconds: 4.5, At: at})
+		e.Observe("answer", "m", Sample{Formula: 500, Input: 300, Output: 90, Seconds: 6, At: at.Add(-time.Hour)})
 	}
+	e.Observe("vision", "m", Sample{Formula: 1000, Charged: 700, At: epoch}) // a call whose end was seen late
+	snap := e.Snapshot()
+	want := []Estimate{
+		{Stage: "vision", Model: "m", Ratio: 730, Proofs: 16, At: epoch.Add(19 * time.Second)},
+		{Stage: "answer", Model: "m", Ratio: 1000, At: epoch.Add(19*time.Second - time.Hour)},
+	}
+	if diff := cmp.Diff(want, snap, cmpopts.IgnoreFields(Estimate{}, "Usual")); diff != "" {
+		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+
 	fresh := NewEstimator()
-	fresh.Restore(read)
+	fresh.Restore(snap)
+	if diff := cmp.Diff(snap, fresh.Snapshot()); diff != "" {
+		t.Errorf("restored (-want +got):\n%s", diff)
+	}
 	for _, one := range snap {
 		if got, want := fresh.Charge(one.Stage, one.Model, 777), e.Charge(one.Stage, one.Model, 777); got != want {
-			t.Errorf("%s %s: %d after a restart, want %d", one.Stage, one.Model, got, want)
+			t.Errorf("%s: a call of 777 is reserved %d after a restart, want %d", one.Stage, got, want)
 		}
-		got, _ := fresh.Expect(one.Stage, one.Model)
-		if diff := cmp.Diff(one.Usual, got); diff != "" {
-			t.Errorf("%s %s (-want +got):\n%s", one.Stage, one.Model, diff)
-		}
+	}
+	for range ratioSamples {
+		fresh.Observe("vision", "m", Sample{Formula: 1000, Charged: 600})
+	}
+	if got := fresh.Charge("vision", "m", 1000); got != 600 {
+		t.Errorf("what was restored still counts after %d newer proofs: %d, want 600", ratioSamples, got)
+	}
+}
+
+func TestEstimatorRestore(t *testing.T) {
+	t.Parallel()
+	at := func(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
+	usual := Expectation{Charge: 900, Input: 300, Output: 100, Seconds: 5, Samples: 40}
+	tests := map[string]struct {
+		list []Estimate
+		want []Estimate
+	}{
+		"of several the freshest, in any order": {
+			list: []Estimate{
+				{Stage: "vision", Model: "m", Ratio: 900, Proofs: 9, Usual: usual, At: at(2)},
+				{Stage: "vision", Model: "m", Ratio: 700, Proofs: 9, At: at(1)},
+				{Stage: "answer", Model: "m", Ratio: 800, Proofs: 9, At: at(3)},
+			},
+			want: []Estimate{
+				{Stage: "answer", Model: "m", Ratio: 800, Proofs: 9, At: at(3)},
+				{Stage: "vision", Model: "m", Ratio: 900, Proofs: 9, Usual: usual, At: at(2)},
+			},
+		},
+		"too few proofs prove nothing": {
+			list: []Estimate{{Stage: "vision", Model: "m", Ratio: 700, Proofs: ratioNeeded - 1, Usual: usual}},
+			want: []Estimate{{Stage: "vision", Model: "m", Ratio: 1000, Proofs: ratioNeeded - 1, Usual: usual}},
+		},
+		"numbers too large are cut": {
+			list: []Estimate{{Stage: "vision", Model: "m", Ratio: 9000, Proofs: 1 << 40, Usual: Expectation{
+				Charge: math.Inf(1), Input: 1e300, Output: math.NaN(), Seconds: 1e9, Samples: 3,
+			}}},
+			want: []Estimate{{Stage: "vision", Model: "m", Ratio: 4000, Proofs: ratioSamples, Usual: Expectation{
+				Charge: maxLimit, Input: maxLimit, Seconds: 86_400, Samples: 3,
+			}}},
+		},
+		"numbers too small are cut": {
+			list: []Estimate{{Stage: "vision", Model: "m", Ratio: -9, Proofs: ratioNeeded, Usual: Expectation{Charge: -1, Seconds: -1, Samples: -1}}},
+			want: []Estimate{{Stage: "vision", Model: "m", Ratio: 500, Proofs: ratioNeeded}},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := NewEstimator()
+			e.Observe("reward", "forgotten", Sample{Formula: 1})
+			e.Restore(test.list)
+			if diff := cmp.Diff(test.want, e.Snapshot()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+
+	var many []Estimate
+	for i := range 3 * estimatorKeys {
+		many = append(many, Estimate{Stage: "vision", Model: strconv.Itoa(i), At: at((i * 7) % (3 * estimatorKeys))})
+	}
+	e := NewEstimator()
+	e.Restore(many)
+	snap := e.Snapshot()
+	if len(snap) != estimatorKeys || !snap[0].At.Equal(at(3*estimatorKeys-1)) || !snap[estimatorKeys-1].At.Equal(at(2*estimatorKeys)) {
+		t.Errorf("%d of %d estimates were restored, from %v to %v; want the freshest %d", len(snap), len(many), snap[0].At, snap[len(snap)-1].At, estimatorKeys)
 	}
 }
