@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -70,9 +69,10 @@ func (r *TokenBudgetReconciler) writeStatus(ctx context.Context, b *v1alpha1.Tok
 	}
 	before := b.DeepCopy()
 	computeBudgetStatus(b, budgetInput{
-		key: key, stats: stats, word: r.Scheduler.ProviderWord(name), defaultEndpoint: r.DefaultEndpoint, now: r.Clock.Now(),
+		key: key, stats: stats, estimates: r.Scheduler.BudgetEstimates(name), word: r.Scheduler.ProviderWord(name),
+		defaultEndpoint: r.DefaultEndpoint, now: r.Clock.Now(),
 	})
-	if apiequality.Semantic.DeepEqual(before.Status, b.Status) {
+	if !worthWriting(&before.Status, &b.Status) {
 		return ctrl.Result{}, nil
 	}
 	if wait := r.pace.due(name); wait > 0 {

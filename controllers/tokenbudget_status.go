@@ -16,6 +16,8 @@ import (
 type budgetInput struct {
 	key   scheduler.Key
 	stats budget.Stats
+	// estimates is what is known of calls of the budget's models, the latest first.
+	estimates []budget.Estimate
 	// word is what the provider said when it last refused the key or the quota.
 	word            string
 	defaultEndpoint string
@@ -58,6 +60,7 @@ func computeBudgetStatus(b *v1alpha1.TokenBudget, in budgetInput) {
 		s.Bucket = snapshotBucket(stats, in.now)
 	}
 	s.Totals = totals
+	s.Estimates = callEstimates(in.estimates)
 
 	setBudgetCondition(b, readyCondition(in))
 	setBudgetCondition(b, throttledCondition(b, stats))

@@ -185,6 +185,58 @@ type BucketSnapshot struct {
 	RequestWindowSeconds int32 `json:"requestWindowSeconds,omitempty"`
 }
 
+// CallEstimate is what one call of a stage with a model costs, as learned from calls that ended with an answer.
+// Averages are over some 64 of the latest ones.
+type CallEstimate struct {
+	// stage is the stage of the calls.
+	// +required
+	Stage StageName `json:"stage,omitempty"`
+
+	// model is the model of the calls.
+	// +kubebuilder:validation:MaxLength=128
+	// +required
+	Model string `json:"model,omitempty"`
+
+	// chargeTokens is what one call takes from the token limit, on average: its prompt, its image and the whole
+	// stageDefaults.maxOutputTokens of the pool. tokensPerMinute over the sum of a scan's calls is the number of
+	// scans per minute that the limit allows.
+	// +optional
+	ChargeTokens int64 `json:"chargeTokens,omitempty"`
+
+	// durationMillis is how long one call takes, on average, in milliseconds. The budget keeps
+	// tokensPerMinute / 60000 * durationMillis / chargeTokens calls of this kind busy at the same time.
+	// +optional
+	DurationMillis int64 `json:"durationMillis,omitempty"`
+
+	// inputTokens is the number of input tokens that the provider reports for one call, on average.
+	// +optional
+	InputTokens int64 `json:"inputTokens,omitempty"`
+
+	// outputTokens is the number of output tokens that the provider reports for one call, on average. Where
+	// stageDefaults.maxOutputTokens of the pool is far above, lowering it lets the limit feed more calls.
+	// +optional
+	OutputTokens int64 `json:"outputTokens,omitempty"`
+
+	// reservedPermille is what is reserved for a call, in thousandths of what the provider's published formula
+	// gives for it: 1000 until the provider's headers prove that it charges more or less.
+	// +optional
+	ReservedPermille int32 `json:"reservedPermille,omitempty"`
+
+	// provenCalls is how many of the latest 16 proven charges are known, from which reservedPermille follows. A
+	// charge is proven by the headers of a call that found the token limit unused.
+	// +optional
+	ProvenCalls int32 `json:"provenCalls,omitempty"`
+
+	// calls is the number of calls this was learned from.
+	// +optional
+	Calls int64 `json:"calls,omitempty"`
+
+	// lastCallAt is when the latest of them ended. Of several budgets that know the same stage and model a new
+	// leader believes the latest.
+	// +required
+	LastCallAt metav1.MicroTime `json:"lastCallAt,omitzero"`
+}
+
 // QuotaStatus is where the own quota stands.
 type QuotaStatus struct {
 	// periodStart is when the current period began.
@@ -237,6 +289,15 @@ type TokenBudgetStatus struct {
 	// bucket is what a new leader starts from.
 	// +optional
 	Bucket *BucketSnapshot `json:"bucket,omitempty"`
+
+	// estimates are what calls of the budget's models cost, by stage and model, as learned from all budgets: tokens
+	// and time per call. A new leader starts from them. At most 8, those used last.
+	// +kubebuilder:validation:MaxItems=8
+	// +listType=map
+	// +listMapKey=stage
+	// +listMapKey=model
+	// +optional
+	Estimates []CallEstimate `json:"estimates,omitempty"`
 
 	// quota is where the own quota stands.
 	// +optional

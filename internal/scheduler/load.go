@@ -21,14 +21,15 @@ type State struct {
 }
 
 // Load rebuilds the model from the objects: running calls go on and are accounted for, the rest is queued. A
-// ledger starts from what the last leader wrote to the budget's status, at its most cautious. Call it once,
-// before Run and before any event.
+// ledger starts from what the last leader wrote to the budget's status, at its most cautious, and what calls cost
+// from what it had learned. Call it once, before Run and before any event.
 func (s *Scheduler) Load(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range state.Pools {
 		s.setPool(p)
 	}
+	s.estimator.Restore(estimatesOf(state.Budgets))
 	now := s.clk.Now()
 	for i, b := range state.Budgets {
 		acc := s.setBudget(b, state.Keys[i])
@@ -88,6 +89,24 @@ func reservationsOf(b *v1alpha1.TokenBudget, scans []*v1alpha1.ScanRequest) []bu
 
 func reservationOf(a *v1alpha1.Assignment) budget.Reservation {
 	return budget.Reservation{ID: a.ID, Tokens: a.ReservedTokens, At: a.AssignedAt.Time}
+}
+
+// estimatesOf reads what the last leader had learned of calls.
+func estimatesOf(budgets []*v1alpha1.TokenBudget) []budget.Estimate {
+	var found []budget.Estimate
+	for _, b := range budgets {
+		for _, e := range b.Status.Estimates {
+			found = append(found, budget.Estimate{
+				Stage: string(e.Stage), Model: e.Model, Ratio: int64(e.ReservedPermille), Proofs: int(e.ProvenCalls),
+				Usual: budget.Expectation{
+					Charge: float64(e.ChargeTokens), Input: float64(e.InputTokens), Output: float64(e.OutputTokens),
+					Seconds: float64(e.DurationMillis) / 1000, Samples: e.Calls,
+				},
+				At: e.LastCallAt.Time,
+			})
+		}
+	}
+	return found
 }
 
 // snapshotOf reads what the last leader wrote.

@@ -7,9 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/autoscale"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
@@ -71,6 +74,68 @@ func TestRestartGoesOnWithRunningCalls(t *testing.T) {
 	}
 	if got := w.workerOf("s4"); got == "" {
 		t.Error("the waiting scan was not assigned when workers became free")
+	}
+}
+
+// TestRestartKeepsWhatWasLearned has two budgets that know what calls cost: the one that saw the latest call is
+// believed, and reservations, waits and demand are what they were under the leader before.
+func TestRestartKeepsWhatWasLearned(t *testing.T) {
+	w := newWorld(t)
+	estimate := func(stage v1alpha1.StageName, permille int32, charge, millis int64, at time.Time) v1alpha1.CallEstimate {
+		return v1alpha1.CallEstimate{
+			Stage: stage, Model: "gpt-5.1", ReservedPermille: permille, ProvenCalls: 8, Calls: 50,
+			ChargeTokens: charge, DurationMillis: millis, LastCallAt: metav1.NewMicroTime(at),
+		}
+	}
+	fresh, stale := w.budget("b", 1_000_000), w.budget("a", 1_000_000)
+	fresh.Status.Estimates = []v1alpha1.CallEstimate{
+		estimate(v1alpha1.StageVision, 800, 900, 2500, t0),
+		estimate(v1alpha1.StageAnswer, 1200, 1300, 7000, t0.Add(-2*time.Hour)),
+	}
+	stale.Status.Estimates = []v1alpha1.CallEstimate{
+		estimate(v1alpha1.StageVision, 3000, 9000, 60_000, t0.Add(-time.Hour)),
+		estimate(v1alpha1.StageAnswer, 700, 800, 5000, t0.Add(-time.Hour)),
+	}
+	w.s.Load(w.state([]*v1alpha1.TokenBudget{stale, fresh}, "w1"))
+
+	w.create("s")
+	w.settle()
+	st := w.s.scans[name("s")]
+	if got, want := w.get("s").Status.Assignment.ReservedTokens, (st.size.tokens*800+999)/1000; got != want {
+		t.Errorf("%d tokens are reserved for vision, want %d: four fifths of the formula's %d", got, want, st.size.tokens)
+	}
+	if got := w.s.estimator.Charge("answer", "gpt-5.1", 1000); got != 700 {
+		t.Errorf("an answer of 1000 is reserved %d, want the fresher budget's 700", got)
+	}
+	o := w.s.outlookOf("ns", v1alpha1.StageVision, "gpt-5.1")
+	if o.charge != 900 || o.seconds != 2.5 || o.follow != 800 {
+		t.Errorf("waits are estimated from calls of %v tokens and %v s followed by %v tokens, want 900, 2.5 and 800", o.charge, o.seconds, o.follow)
+	}
+	cost := w.s.usualCost(w.s.pools[name("p")], v1alpha1.StageAnswer, w.s.budgets[name("b")])
+	if diff := cmp.Diff(autoscale.Cost{Tokens: 800, Calls: 1, Seconds: 5}, cost); diff != "" {
+		t.Errorf("demand is estimated from (-want +got):\n%s", diff)
+	}
+}
+
+// TestBudgetEstimates: a budget knows of its own models, however they were learned.
+func TestBudgetEstimates(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.s.BudgetChanged(w.budget("other", 1_000_000, "gpt-4o"), readyKey)
+	w.create("s")
+	w.settle()
+	w.clk.Step(5 * time.Second)
+	w.complete("s")
+	w.settle()
+	got := w.s.BudgetEstimates(name("b"))
+	if len(got) != 1 || got[0].Stage != "vision" || got[0].Model != "gpt-5.1" || got[0].Ratio != 1000 ||
+		got[0].Usual.Seconds != 5 || got[0].Usual.Samples != 1 || !got[0].At.Equal(t0.Add(5*time.Second)) {
+		t.Errorf("estimates of the budget: %+v, want what the one call taught", got)
+	}
+	for _, n := range []string{"other", "none"} {
+		if got := w.s.BudgetEstimates(name(n)); len(got) != 0 {
+			t.Errorf("estimates of budget %s: %+v, want none", n, got)
+		}
 	}
 }
 

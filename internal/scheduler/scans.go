@@ -153,7 +153,7 @@ func (s *Scheduler) settle(st *scanState) {
 		charged = settled.Charged
 		if class == "" {
 			s.estimator.Observe(string(r.stage), r.model, budget.Sample{
-				Formula: r.formula, Charged: settled.Charged, Input: usage.Input, Output: usage.Output, Seconds: took.Seconds(),
+				Formula: r.formula, Charged: settled.Charged, Input: usage.Input, Output: usage.Output, Seconds: took.Seconds(), At: now,
 			})
 		}
 	})

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -77,6 +78,17 @@ func (s *Scheduler) BudgetStats(name types.NamespacedName) (stats budget.Stats, 
 		return budget.Stats{}, false
 	}
 	return acc.ledger.Stats(s.clk.Now()), true
+}
+
+// BudgetEstimates returns what is known of the calls of a budget's models, the latest first.
+func (s *Scheduler) BudgetEstimates(name types.NamespacedName) []budget.Estimate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	acc := s.budgets[name]
+	if acc == nil {
+		return nil
+	}
+	return slices.DeleteFunc(s.estimator.Snapshot(), func(e budget.Estimate) bool { return !acc.serves(e.Model) })
 }
 
 // ProviderWord returns what the provider said when it last refused a budget's key or quota.

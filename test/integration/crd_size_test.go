@@ -6,9 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
@@ -53,6 +56,64 @@ func TestLargestScanFits(t *testing.T) {
 	t.Logf("the largest scan takes %d bytes", len(stored))
 	if len(stored) > largestScan {
 		t.Errorf("the largest scan takes %d bytes, want at most %d", len(stored), largestScan)
+	}
+}
+
+// largestBudget is the most that a stored budget may take with as many models as there may be, in bytes of JSON.
+const largestBudget = 10_000
+
+// TestBudgetStaysSmall stores a budget of many models with everything in its status that the manager writes.
+func TestBudgetStaysSmall(t *testing.T) {
+	t.Parallel()
+	c, namespace := adminClient(t), controlPlane.NewNamespace(t)
+	b := &v1alpha1.TokenBudget{}
+	b.Namespace, b.Name = namespace, "many-models"
+	b.Spec = v1alpha1.TokenBudgetSpec{
+		SecretRef: v1alpha1.SecretKeyReference{Name: "provider-key", Key: "api-key"}, TokensPerMinute: 40_000_000, RequestsPerMinute: 15_000,
+		Quota: &v1alpha1.TokenQuota{Tokens: 1_000_000_000, Period: v1alpha1.QuotaPerMonth},
+	}
+	for i := range 32 {
+		b.Spec.Models = append(b.Spec.Models, fmt.Sprintf("gpt-5.1-mini-2026-04-%02d", i))
+	}
+	create(t, c, b)
+	at := metav1.NewMicroTime(time.Date(2026, 5, 4, 10, 0, 0, 123_456_000, time.UTC))
+	before := b.DeepCopy()
+	b.Status = v1alpha1.TokenBudgetStatus{
+		ObservedGeneration: 1, Endpoint: "https://api.openai.com/v1",
+		Limits: v1alpha1.BudgetLimits{TokensPerMinute: 40_000_000, RequestsPerMinute: 15_000, RatePercent: 95},
+		Usage:  v1alpha1.BudgetUsage{TokensLastMinute: 38_123_456, RequestsLastMinute: 12_345, ReservedTokens: 3_123_456, InFlight: 3123, UtilizationPercent: 95},
+		Totals: v1alpha1.BudgetTotals{Calls: 123_456_789, InputTokens: 123_456_789_012, CachedInputTokens: 23_456_789_012, OutputTokens: 12_345_678_901},
+		Bucket: &v1alpha1.BucketSnapshot{At: at, Tokens: 1_234_567, Requests: 1234, RequestWindowSeconds: 86_400},
+		Quota:  &v1alpha1.QuotaStatus{PeriodStart: at, UsedTokens: 123_456_789}, ResumeAt: &at,
+	}
+	for _, kind := range []v1alpha1.FailureClass{v1alpha1.FailureRateLimited, v1alpha1.FailureQuotaExhausted, v1alpha1.FailureSlowDown} {
+		b.Status.Throttles = append(b.Status.Throttles, v1alpha1.ThrottleCount{Kind: kind, Count: 1234})
+	}
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionThrottled, v1alpha1.ConditionQuotaExhausted} {
+		b.Status.Conditions = append(b.Status.Conditions, metav1.Condition{
+			Type: kind, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonProviderQuotaExhausted, ObservedGeneration: 1,
+			Message: strings.Repeat("why ", 50), LastTransitionTime: metav1.NewTime(at.Time),
+		})
+	}
+	for _, stage := range []v1alpha1.StageName{v1alpha1.StageAnswer, v1alpha1.StageVision} {
+		for _, model := range b.Spec.Models[:4] {
+			b.Status.Estimates = append(b.Status.Estimates, v1alpha1.CallEstimate{
+				Stage: stage, Model: model, ChargeTokens: 1058, DurationMillis: 6234, InputTokens: 311, OutputTokens: 120,
+				ReservedPermille: 1012, ProvenCalls: 16, Calls: 61_728_394, LastCallAt: at,
+			})
+		}
+	}
+	if err := c.Status().Patch(t.Context(), b, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := json.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the budget takes %d bytes", len(stored))
+	if len(stored) > largestBudget || len(b.ManagedFields) == 0 || len(b.Status.Estimates) != 8 {
+		t.Errorf("a budget of %d models and %d estimates takes %d bytes, want at most %d",
+			len(b.Spec.Models), len(b.Status.Estimates), len(stored), largestBudget)
 	}
 }
 

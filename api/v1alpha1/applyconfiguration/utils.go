@@ -30,6 +30,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BudgetTotalsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BudgetUsage"):
 		return &apiv1alpha1.BudgetUsageApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CallEstimate"):
+		return &apiv1alpha1.CallEstimateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CanaryWorkers"):
 		return &apiv1alpha1.CanaryWorkersApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Classification"):

@@ -153,6 +153,39 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: utilizationPercent
       type:
         scalar: numeric
+- name: com.github.eco2-team.scan-operator.api.v1alpha1.CallEstimate
+  map:
+    fields:
+    - name: calls
+      type:
+        scalar: numeric
+    - name: chargeTokens
+      type:
+        scalar: numeric
+    - name: durationMillis
+      type:
+        scalar: numeric
+    - name: inputTokens
+      type:
+        scalar: numeric
+    - name: lastCallAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime
+    - name: model
+      type:
+        scalar: string
+    - name: outputTokens
+      type:
+        scalar: numeric
+    - name: provenCalls
+      type:
+        scalar: numeric
+    - name: reservedPermille
+      type:
+        scalar: numeric
+    - name: stage
+      type:
+        namedType: com.github.eco2-team.scan-operator.api.v1alpha1.StageName
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.CanaryWorkers
   map:
     fields:
@@ -572,6 +605,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: endpoint
       type:
         scalar: string
+    - name: estimates
+      type:
+        list:
+          elementType:
+            namedType: com.github.eco2-team.scan-operator.api.v1alpha1.CallEstimate
+          elementRelationship: associative
+          keys:
+          - stage
+          - model
     - name: limits
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.BudgetLimits

@@ -29,6 +29,9 @@ type TokenBudgetStatusApplyConfiguration struct {
 	Throttles []ThrottleCountApplyConfiguration `json:"throttles,omitempty"`
 	// bucket is what a new leader starts from.
 	Bucket *BucketSnapshotApplyConfiguration `json:"bucket,omitempty"`
+	// estimates are what calls of the budget's models cost, by stage and model, as learned from all budgets: tokens
+	// and time per call. A new leader starts from them. At most 8, those used last.
+	Estimates []CallEstimateApplyConfiguration `json:"estimates,omitempty"`
 	// quota is where the own quota stands.
 	Quota *QuotaStatusApplyConfiguration `json:"quota,omitempty"`
 	// resumeAt is when calls are sent again, while they are held.
@@ -112,6 +115,19 @@ func (b *TokenBudgetStatusApplyConfiguration) WithThrottles(values ...*ThrottleC
 // If called multiple times, the Bucket field is set to the value of the last call.
 func (b *TokenBudgetStatusApplyConfiguration) WithBucket(value *BucketSnapshotApplyConfiguration) *TokenBudgetStatusApplyConfiguration {
 	b.Bucket = value
+	return b
+}
+
+// WithEstimates adds the given value to the Estimates field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Estimates field.
+func (b *TokenBudgetStatusApplyConfiguration) WithEstimates(values ...*CallEstimateApplyConfiguration) *TokenBudgetStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithEstimates")
+		}
+		b.Estimates = append(b.Estimates, *values[i])
+	}
 	return b
 }
 
