@@ -83,6 +83,10 @@ func (s *Scheduler) post(st *scanState, wr *write) {
 
 func (s *Scheduler) prepare(st *scanState, wr *write) {
 	wr.scan, wr.obj, wr.decided = st, st.obj, s.clk.Now()
+	if wr.kind == writeReason {
+		st.telling = true
+		return
+	}
 	st.pending = wr
 }
 
@@ -92,6 +96,10 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	defer s.mu.Unlock()
 	defer s.poke()
 	s.writes--
+	if wr.kind == writeReason {
+		s.told(wr.scan, obj, err)
+		return
+	}
 	st, now := wr.scan, s.clk.Now()
 	st.pending = nil
 	if s.scans[st.name] != st { // deleted or replaced meanwhile; its accounts are closed
@@ -120,6 +128,28 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 		}
 	}
 	s.settleAndQueue(st)
+}
+
+// told takes note of how the write of a reason ended. One that failed is tried again when the reason is looked at the
+// next time. Where the scan was picked meanwhile, the end of that write decides.
+func (s *Scheduler) told(st *scanState, obj *v1alpha1.ScanRequest, err error) {
+	st.telling = false
+	if s.scans[st.name] != st {
+		return
+	}
+	if obj != nil && newer(obj, st.obj) {
+		st.obj = obj
+	}
+	switch {
+	case st.pending != nil:
+	case errors.Is(err, ErrGone):
+		s.forget(st)
+	default:
+		s.settleAndQueue(st)
+	}
+	if err != nil && !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, ErrGone) && !errors.Is(err, context.Canceled) {
+		s.log.Error(err, "the reason for waiting could not be written", "scan", st.name.String())
+	}
 }
 
 // cancelRun gives back what an assignment that was not stored had reserved.

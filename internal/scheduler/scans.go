@@ -21,8 +21,13 @@ type scanState struct {
 	seenAt time.Time
 	// run is the assignment that is accounted for: stored, or assumed while pending is set.
 	run *run
-	// pending is the write that is under way.
+	// pending is the write under way that decides where the scan goes from here; until it has ended the scan is
+	// out of the queue.
 	pending *write
+	// telling is set while the reason for waiting is being written. The scan stays in the queue, with its place
+	// and its claims, and may be assigned meanwhile: of two writes the second one is folded into what the first
+	// has left, and a reason is dropped where there is an assignment.
+	telling bool
 	// holdUntil keeps the scan out of the queue after a failed write.
 	holdUntil time.Time
 	// waitingSince is when the scan last became ready to be assigned.

@@ -161,7 +161,6 @@ func (s *Scheduler) dueReasons(now time.Time, room int) ([]*write, time.Time) {
 			}
 			_, message := s.explain(st, now)
 			wr := &write{kind: writeReason, event: pipeline.Waiting{Reason: reason, Message: message}}
-			s.queue.Remove(st.name.String())
 			s.prepare(st, wr)
 			writes = append(writes, wr)
 		}
@@ -192,8 +191,11 @@ func (s *Scheduler) checkLater(st *scanState, now time.Time) {
 	s.checks = append(s.checks, reasonCheck{scan: st, at: now.Add(s.opts.ReasonDelay)})
 }
 
-// unwritten says whether the object does not show the reason yet.
+// unwritten says whether the object does not show the reason yet, nor will when a write under way has ended.
 func unwritten(st *scanState, reason string) bool {
+	if st.telling {
+		return false
+	}
 	c := meta.FindStatusCondition(st.obj.Status.Conditions, v1alpha1.ConditionAdmitted)
 	return reason != "" && (c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason)
 }

@@ -35,6 +35,8 @@ type world struct {
 	fail func(*write) error
 	// writes counts the stored writes by kind.
 	writes map[writeKind]int
+	// told are the scans whose reason for waiting was stored.
+	told []string
 }
 
 func newWorld(tb testing.TB) *world {
@@ -60,6 +62,17 @@ func model(m string) scanOption { return func(s *v1alpha1.ScanRequest) { s.Spec.
 
 func priority(p int32) scanOption       { return func(s *v1alpha1.ScanRequest) { s.Spec.Priority = p } }
 func suspended(s *v1alpha1.ScanRequest) { s.Spec.Suspend = true }
+
+// classified makes the answer the scan's next stage.
+func classified(s *v1alpha1.ScanRequest) {
+	s.Status.Stages = []v1alpha1.StageStatus{
+		{Name: v1alpha1.StageVision, State: v1alpha1.StageSucceeded}, {Name: v1alpha1.StageRule, State: v1alpha1.StageSucceeded},
+	}
+	s.Status.Result = &v1alpha1.ScanResult{
+		Classification: &v1alpha1.Classification{MajorCategory: "재활용폐기물", MiddleCategory: "종이"},
+		DisposalRules:  &v1alpha1.DisposalRules{ID: "paper"},
+	}
+}
 
 // create stores a scan and shows it to the scheduler.
 func (w *world) create(n string, opts ...scanOption) {
@@ -214,6 +227,9 @@ func (w *world) finish(wr *write) {
 	next.ResourceVersion = strconv.Itoa(w.rv)
 	w.store[wr.scan.name] = next
 	w.writes[wr.kind]++
+	if wr.kind == writeReason {
+		w.told = append(w.told, next.Name)
+	}
 	w.s.written(wr, next, nil)
 	w.s.ScanChanged(next) // the watch event comes after the answer
 }
