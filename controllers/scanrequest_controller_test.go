@@ -20,8 +20,9 @@ func TestScanRequestTimers(t *testing.T) {
 		wantReason  string // of the summary, where the status is written
 		wantDeleted bool
 	}{
-		"a new scan waits for its deadline": {scan: makeScan(), now: at(10), wantRequeue: 290 * time.Second},
-		"the deadline ends it":              {scan: makeScan(), now: at(300), wantReason: v1alpha1.ReasonDeadlineExceeded},
+		"a new scan waits for its deadline": {scan: makeScan(), now: at(10), wantRequeue: 291 * time.Second},
+		"the deadline is not early":         {scan: makeScan(), now: at(300), wantRequeue: time.Second},
+		"the deadline ends it":              {scan: makeScan(), now: at(301), wantReason: v1alpha1.ReasonDeadlineExceeded},
 		"a running scan waits for its assignment's deadline and some more": {
 			scan: makeScan(assignedUntil(at(60))), now: at(30), wantRequeue: 45 * time.Second,
 		},
@@ -29,7 +30,7 @@ func TestScanRequestTimers(t *testing.T) {
 			scan: makeScan(assignedUntil(at(60))), now: at(75), wantReason: v1alpha1.ReasonBackingOff,
 		},
 		"the scan's deadline counts before the assignment's": {
-			scan: makeScan(assignedUntil(at(300))), now: at(300), wantReason: v1alpha1.ReasonDeadlineExceeded,
+			scan: makeScan(assignedUntil(at(300))), now: at(301), wantReason: v1alpha1.ReasonDeadlineExceeded,
 		},
 		"a finished scan waits for its time to live": {scan: makeScan(finishedAt(at(20))), now: at(100), wantRequeue: 20 * time.Second},
 		"the time to live ends it":                   {scan: makeScan(finishedAt(at(20))), now: at(120), wantDeleted: true},

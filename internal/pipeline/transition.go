@@ -34,9 +34,11 @@ type Context struct {
 	Jitter func() float64
 }
 
-// Deadline is the instant at which the scan is given up.
+// Deadline is the instant at which the scan is given up. The API server cuts the creation time down to whole seconds:
+// a scan may be almost a second younger than it says, and the deadline counts from the end of that second, so that it
+// is never early and at most one second late.
 func Deadline(spec v1alpha1.ScanRequestSpec, createdAt time.Time) time.Time {
-	return createdAt.Add(time.Duration(spec.DeadlineSeconds) * time.Second)
+	return createdAt.Add(time.Second + time.Duration(spec.DeadlineSeconds)*time.Second)
 }
 
 // Event is something that happened to a scan: Assigned, Completed, Released, Waiting, Rejected or Expired.

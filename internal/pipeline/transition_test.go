@@ -322,6 +322,20 @@ func TestFoldExpiredSaysWhere(t *testing.T) {
 	}
 }
 
+// TestDeadlineIsNeverEarly: a scan has all of its time, whenever in the second of its creation it was stored.
+func TestDeadlineIsNeverEarly(t *testing.T) {
+	for _, seconds := range []int32{1, 300, 86_400} {
+		spec := v1alpha1.ScanRequestSpec{DeadlineSeconds: seconds}
+		for fraction := time.Duration(0); fraction < time.Second; fraction += 99_999_999 {
+			stored := t0.Add(fraction)
+			took := Deadline(spec, stored.Truncate(time.Second)).Sub(stored)
+			if least := time.Duration(seconds) * time.Second; took < least || took > least+time.Second {
+				t.Errorf("stored %s into the second, a scan of %d s has %s, want its time and at most a second more", fraction, seconds, took)
+			}
+		}
+	}
+}
+
 func TestFoldAcceptedAt(t *testing.T) {
 	tests := map[string]struct {
 		seen time.Time
