@@ -42,6 +42,7 @@ type options struct {
 	secureMetrics      bool
 	probeAddr          string
 	leaderElect        bool
+	election           election
 	workerImage        string
 	workerAccount      string
 	defaultEndpoint    string
@@ -64,6 +65,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.BoolVar(&o.secureMetrics, "metrics-secure", true, "Serve metrics by HTTPS, to clients the API server authorizes.")
 	fs.StringVar(&o.probeAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", true, "Let one of several managers lead.")
+	o.election.bind(fs)
 	fs.StringVar(&o.workerImage, "worker-image", "scan-worker:latest", "Image of the worker pods.")
 	fs.StringVar(&o.workerAccount, "worker-service-account", "scan-worker", "ServiceAccount of the worker pods.")
 	fs.StringVar(&o.defaultEndpoint, "default-endpoint", "https://api.openai.com/v1", "Provider's base URL for TokenBudgets that name none.")
@@ -95,6 +97,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if err := o.election.check(); err != nil {
+		return err
+	}
 	pack, err := knowledge.LoadDir(o.knowledgeDir)
 	if err != nil {
 		return err
@@ -149,8 +154,8 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	if o.secureMetrics {
 		metricsOptions.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
-	election := rest.CopyConfig(config)
-	election.QPS, election.Burst = 10, 20 // its own limiter: a busy scheduler must not cost the lead
+	electionConfig := rest.CopyConfig(config)
+	electionConfig.QPS, electionConfig.Burst = 10, 20 // its own limiter: a busy scheduler must not cost the lead
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Metrics:                       metricsOptions,
@@ -158,7 +163,10 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "scan-operator-leader",
 		LeaderElectionNamespace:       o.namespace,
-		LeaderElectionConfig:          election,
+		LeaderElectionConfig:          electionConfig,
+		LeaseDuration:                 &o.election.leaseDuration,
+		RenewDeadline:                 &o.election.renewDeadline,
+		RetryPeriod:                   &o.election.retryPeriod,
 		LeaderElectionReleaseOnCancel: true,
 		Cache: cache.Options{
 			DefaultNamespaces: map[string]cache.Config{o.namespace: {}},
