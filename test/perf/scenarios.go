@@ -28,6 +28,8 @@ type scenario struct {
 	// utilization is the budgets' targetUtilizationPercent.
 	utilization int
 	users       string
+	// size is what a scan asks for.
+	size scanSize
 	// backlog is the number of scans to keep unfinished; zero for enough to keep the budgets busy.
 	backlog  int
 	warmup   time.Duration
@@ -37,6 +39,20 @@ type scenario struct {
 	// midway is a document for /sim/config, set a quarter into the measurement.
 	midway string
 }
+
+// scanSize is what the calls of a scan may answer at most, which makes most of what they are charged, and what that is
+// for both calls together.
+type scanSize struct {
+	visionOutput, answerOutput int
+	tokens                     float64
+}
+
+var (
+	// small is as in config/samples.
+	small = scanSize{300, 800, 1610}
+	// large is what the replaced system's scans cost: with 4 M tokens a minute it could have done 806 scans.
+	large = scanSize{1200, 3250, 4960}
+)
 
 const (
 	usual = 60 * time.Second
@@ -48,10 +64,13 @@ func scenarios() []scenario {
 	var all []scenario
 	for _, budgets := range []int{1, 2, 3} {
 		for _, limit := range []int64{500_000, 2_000_000, 4_000_000} {
-			all = append(all, scenario{
+			s := scenario{
 				name:    fmt.Sprintf("steady/%d-budgets/%dk", budgets, limit/1000),
 				budgets: budgets, tokensPerMinute: limit, utilization: 100, users: "one:1", warmup: usual, duration: usual,
-			})
+			}
+			all = append(all, s)
+			s.name, s.size = s.name+"/large", large
+			all = append(all, s)
 		}
 	}
 	all = append(all,
@@ -80,6 +99,11 @@ func scenarios() []scenario {
 			warmup: usual, duration: usual,
 		},
 	)
+	for i := range all {
+		if all[i].size == (scanSize{}) {
+			all[i].size = small
+		}
+	}
 	return all
 }
 
@@ -129,7 +153,7 @@ func (s scenario) run(ctx context.Context, o options, out io.Writer) error {
 	o.queueURLs = strings.Join(stack.QueueURLs(), ",")
 	o.warmup, o.duration = s.warmup, s.duration
 	// Enough to keep the budgets busy: the twelve seconds that a scan takes at the provider, and as much again that waits.
-	o.backlog = int(float64(s.budgets)*float64(s.tokensPerMinute)/60/1600*24) + 100
+	o.backlog = int(float64(s.budgets)*float64(s.tokensPerMinute)/60/s.size.tokens*24) + 100
 	if s.backlog > 0 {
 		o.backlog = s.backlog
 	}
@@ -180,7 +204,7 @@ spec:
 	for _, p := range []struct {
 		name, stages string
 		output       int
-	}{{"vision", "[vision, rule]", 300}, {"answer", "[answer, reward]", 800}} {
+	}{{"vision", "[vision, rule]", s.size.visionOutput}, {"answer", "[answer, reward]", s.size.answerOutput}} {
 		fmt.Fprintf(&b, `---
 apiVersion: scan.growbin.app/v1alpha1
 kind: WorkerPool
