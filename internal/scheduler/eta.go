@@ -30,41 +30,56 @@ type outlook struct {
 	// scan's turn: later stages go first. running is the number of scans of this stage under way.
 	follow  float64
 	running int
+	// stores is how many assignments can be stored in a second: with a slow API server that is what scans wait for.
+	// Zero where it is not known.
+	stores float64
 }
 
 // wait estimates the time until the scan is assigned; ok is false where nothing feeds it.
-//
-// The tokens served until then are those reserved ahead and those of later stages that come in meanwhile: of the
-// scans under way, which are done evenly over the time a call takes, and of the scans ahead that are assigned and
-// done before the scan's own turn. The latter depend on the wait itself, so that it is found by iteration.
 func (o outlook) wait() (d time.Duration, ok bool) {
 	if o.slots == 0 {
 		return 0, false
 	}
-	var byTokens float64
+	var byTokens, byStores float64
 	if o.own > 0 {
 		if o.rate <= 0 {
 			return 0, false
 		}
-		need := float64(o.tokensAhead+o.own) - o.level
-		byTokens = max(need/o.rate, 0)
-		for range 12 {
-			follow := 0.0
-			if o.seconds > 0 {
-				follow = float64(o.running) * min(byTokens/o.seconds, 1)
-				if byTokens > o.seconds {
-					follow += float64(o.ahead) * (byTokens - o.seconds) / byTokens
-				}
-			}
-			byTokens = max((need+o.follow*follow)/o.rate, 0)
+		byTokens = o.served(float64(o.tokensAhead+o.own)-o.level, o.follow, o.rate)
+	}
+	if o.stores > 0 {
+		follow := 0.0
+		if o.follow > 0 {
+			follow = 1
 		}
+		byStores = o.served(float64(o.ahead), follow, o.stores)
 	}
 	// Places become free evenly, each after the time a call takes.
 	byWorkers := 0.0
 	if lack := o.ahead + 1 - (o.slots - o.busy); lack > 0 {
 		byWorkers = float64(lack) * o.seconds / float64(o.slots)
 	}
-	return o.held + time.Duration(max(byTokens, byWorkers)*float64(time.Second)), true
+	return o.held + time.Duration(max(byTokens, byStores, byWorkers)*float64(time.Second)), true
+}
+
+// served is after how many seconds need has been served at a rate.
+//
+// With it are served the later stages that come in meanwhile, of follow each: of the scans under way, which are done
+// evenly over the time a call takes, and of the scans ahead that are assigned and done before the scan's own turn.
+// The latter depend on the time itself, so that it is found by iteration.
+func (o outlook) served(need, follow, rate float64) float64 {
+	t := max(need/rate, 0)
+	for range 12 {
+		done := 0.0
+		if o.seconds > 0 {
+			done = float64(o.running) * min(t/o.seconds, 1)
+			if t > o.seconds {
+				done += float64(o.ahead) * (t - o.seconds) / t
+			}
+		}
+		t = max((need+follow*done)/rate, 0)
+	}
+	return t
 }
 
 // outlookFor gathers what the estimate for a waiting scan is made from.
@@ -81,7 +96,7 @@ func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName) outlook 
 // outlookOf gathers what is the same for all scans of a stage and a model.
 func (s *Scheduler) outlookOf(namespace string, stage v1alpha1.StageName, model string) outlook {
 	now := s.clk.Now()
-	o := outlook{model: model}
+	o := outlook{model: model, stores: s.storesPerSecond()}
 	if e, ok := s.estimator.Expect(string(stage), model); ok {
 		o.seconds, o.charge = e.Seconds, e.Charge
 	}

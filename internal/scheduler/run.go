@@ -111,7 +111,12 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	switch {
 	case err == nil:
 		if wr.kind == writeAssign {
-			s.opts.Observer.Dispatched(now.Sub(wr.decided))
+			took := now.Sub(wr.decided)
+			if s.storing == 0 {
+				s.storing = took
+			}
+			s.storing += (took - s.storing) / storesAveraged
+			s.opts.Observer.Dispatched(took)
 		}
 	case errors.Is(err, ErrGone):
 		s.cancelRun(st, wr, now)
@@ -150,6 +155,18 @@ func (s *Scheduler) told(st *scanState, obj *v1alpha1.ScanRequest, err error) {
 	if err != nil && !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, ErrGone) && !errors.Is(err, context.Canceled) {
 		s.log.Error(err, "the reason for waiting could not be written", "scan", st.name.String())
 	}
+}
+
+// storesAveraged is the number of stored assignments that their usual time reaches back over.
+const storesAveraged = 64
+
+// storesPerSecond is how many assignments can be stored in a second, going by how long the latest ones took with
+// MaxWrites under way at a time; zero where none was.
+func (s *Scheduler) storesPerSecond() float64 {
+	if s.storing <= 0 {
+		return 0
+	}
+	return float64(s.opts.MaxWrites) / s.storing.Seconds()
 }
 
 // cancelRun gives back what an assignment that was not stored had reserved.

@@ -125,6 +125,7 @@ type Scheduler struct {
 	expired      []Worker      // workers whose Lease is to be removed
 	nextID       uint64
 	writes       int
+	storing      time.Duration // how long it usually takes to store an assignment
 	reasons      *rate.Limiter
 
 	wake chan struct{}
