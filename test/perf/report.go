@@ -116,10 +116,10 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "utilization  provider charged %d tokens/min of %d allowed: %.2f %%; %.0f tokens per scan, so at most %.1f scans/min: %.2f %%\n",
 			int64(float64(used)/minutes), limit, 100*float64(used)/minutes/float64(max(limit, 1)), perScan,
 			float64(limit)/perScan, 100*float64(inWindow)/minutes/(float64(limit)/perScan))
-		// What was there at the beginning could be spent, too.
+		// What was there at the beginning could be spent, too. An account that the provider did not know then was full.
+		held := r.before.level() + limit - r.before.limit()
 		fmt.Fprintf(w, "buckets      held %d tokens (%.1f %% of a minute) when measuring began, %d when it ended: %.2f %% of what could be spent was\n",
-			r.before.level(), 100*float64(r.before.level())/float64(max(limit, 1)), r.after.level(),
-			100*float64(used)/(float64(r.before.level())+minutes*float64(limit)))
+			held, 100*float64(held)/float64(max(limit, 1)), r.after.level(), 100*float64(used)/(float64(held)+minutes*float64(limit)))
 		fmt.Fprintf(w, "provider     429s %v, errors %v, most calls in flight %d, calls paid for more than once %d of %d\n",
 			r.last.RateLimited, r.last.Errors, r.last.MaxInFlight, r.last.Payments.PaidMoreThanOnce, r.last.Payments.Distinct)
 	}

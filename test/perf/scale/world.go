@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/localstack"
+	"github.com/eco2-team/scan-operator/test/load"
+)
+
+// manifests are a budget and one pool each for photos and answers.
+const manifests = `apiVersion: scan.growbin.app/v1alpha1
+kind: TokenBudget
+metadata: {name: account}
+spec:
+  secretRef: {name: account, key: api-key}
+  models: [gpt-5.1]
+  tokensPerMinute: %[1]d
+  requestsPerMinute: 1000000
+---
+apiVersion: scan.growbin.app/v1alpha1
+kind: WorkerPool
+metadata: {name: vision}
+spec:
+  stages: [vision, rule]
+  budgets: [{name: account}]
+  concurrencyPerWorker: %[2]d
+  minReplicas: %[3]d
+  maxReplicas: %[4]d
+  behavior: {scaleDown: {stabilizationWindowSeconds: 30}}
+  stageDefaults: {timeoutSeconds: 60, maxOutputTokens: 300}
+---
+apiVersion: scan.growbin.app/v1alpha1
+kind: WorkerPool
+metadata: {name: answer}
+spec:
+  stages: [answer, reward]
+  budgets: [{name: account}]
+  concurrencyPerWorker: %[2]d
+  minReplicas: %[3]d
+  maxReplicas: %[4]d
+  behavior: {scaleDown: {stabilizationWindowSeconds: 30}}
+  stageDefaults: {timeoutSeconds: 60, maxOutputTokens: 800}
+`
+
+// world is a stack, those who watch it, and what they saw.
+type world struct {
+	dir      string
+	stack    *localstack.Stack
+	client   client.Client
+	recorder *load.Recorder
+	sim      load.Simulator
+	stop     context.CancelFunc
+	stopped  chan error
+	children *children
+
+	mu    sync.Mutex
+	begun time.Time
+	seen  []sighting
+}
+
+// sighting is a pool's state when it was seen to change.
+type sighting struct {
+	at                     time.Duration
+	pool                   string
+	desired, ready, flight int32
+	queued                 int32
+	limitedBy              v1alpha1.PoolLimit
+}
+
+func newWorld(ctx context.Context, o options, s scenario) (*world, error) {
+	dir, err := os.MkdirTemp("", "scan-scale-")
+	if err != nil {
+		return nil, err
+	}
+	objects := filepath.Join(dir, "manifests")
+	if err := os.MkdirAll(objects, 0o700); err != nil {
+		return nil, err
+	}
+	yaml := fmt.Appendf(nil, manifests, s.tokensPerMinute, s.perWorker, s.minReplicas, s.maxReplicas)
+	if err := os.WriteFile(filepath.Join(objects, "stack.yaml"), yaml, 0o600); err != nil {
+		return nil, err
+	}
+	w := &world{dir: dir, stopped: make(chan error, 1), children: newChildren()}
+	w.stack, err = localstack.Start(ctx, localstack.Options{
+		Dir: filepath.Join(dir, "state"), K8sDir: o.k8sDir, BinDir: o.binDir, ConfigDir: o.configDir, ManifestsDir: objects,
+		TokensPerMinute: s.tokensPerMinute, RequestsPerMinute: 1_000_000,
+	})
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	w.sim = load.Simulator{URL: w.stack.SimURL()}
+	if err := w.watch(ctx); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+// watch follows scans and pools.
+func (w *world) watch(ctx context.Context) (err error) {
+	config := w.stack.RESTConfig()
+	config.QPS, config.Burst = 2000, 2000
+	if w.recorder, err = load.Watch(ctx, config, w.stack.Namespace()); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return err
+		}
+	}
+	if w.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	pools, err := cache.New(config, cache.Options{
+		Scheme: scheme, DefaultNamespaces: map[string]cache.Config{w.stack.Namespace(): {}},
+	})
+	if err != nil {
+		return fmt.Errorf("watch pools: %w", err)
+	}
+	informer, err := pools.GetInformer(ctx, &v1alpha1.WorkerPool{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch pools: %w", err)
+	}
+	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: w.observe, UpdateFunc: func(_, obj any) { w.observe(obj) },
+	}); err != nil {
+		return fmt.Errorf("watch pools: %w", err)
+	}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	w.stop = stop
+	go func() { w.stopped <- pools.Start(watching) }()
+	if !pools.WaitForCacheSync(ctx) {
+		return errors.New("watch pools: the watch does not start")
+	}
+	return nil
+}
+
+func (w *world) observe(obj any) {
+	p, ok := obj.(*v1alpha1.WorkerPool)
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := &p.Status
+	now := sighting{
+		pool: p.Name, desired: s.DesiredReplicas, ready: s.ReadyReplicas, queued: s.Queued, flight: s.InFlight, limitedBy: s.LimitedBy,
+	}
+	if !w.begun.IsZero() {
+		now.at = time.Since(w.begun)
+	}
+	w.seen = append(w.seen, now)
+}
+
+func (w *world) close() error {
+	var errs []error
+	if w.stop != nil {
+		w.stop()
+		errs = append(errs, <-w.stopped)
+	}
+	if w.recorder != nil {
+		errs = append(errs, w.recorder.Close())
+	}
+	w.stack.Hurry()
+	w.stack.Stop()
+	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
+}
+
+// play puts the load on, awaits the end of all scans, and watches on until the pools have settled.
+func (w *world) play(ctx context.Context, s scenario) error {
+	sampling, enough := context.WithCancel(ctx)
+	var sampler sync.WaitGroup
+	defer sampler.Wait()
+	defer enough()
+	sampler.Go(func() { w.children.sample(sampling) })
+
+	w.mu.Lock()
+	w.begun = time.Now()
+	w.mu.Unlock()
+	if err := w.create(ctx, s); err != nil {
+		return err
+	}
+	if err := w.recorder.AwaitAllEnded(ctx); err != nil {
+		return err
+	}
+	pause := time.NewTimer(s.settle)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// creators is how many scans are created at a time at most.
+const creators = 32
+
+// create creates scans as the load says, whatever becomes of them.
+func (w *world) create(ctx context.Context, s scenario) error {
+	jobs := make(chan int)
+	failed := make(chan error, creators)
+	var all sync.WaitGroup
+	for range creators {
+		all.Go(func() {
+			for n := range jobs {
+				if err := w.createOne(ctx, n); err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	due, created, last := 0.0, 0, w.begun
+	for last.Sub(w.begun) < s.last {
+		select {
+		case <-ctx.Done():
+			close(jobs)
+			return ctx.Err()
+		case now := <-tick.C:
+			now = minTime(now, w.begun.Add(s.last))
+			due += s.load(now.Sub(w.begun)) * now.Sub(last).Seconds()
+			last = now
+		}
+		for ; float64(created) < due-1e-6; created++ {
+			select {
+			case jobs <- created:
+			case err := <-failed:
+				close(jobs)
+				return err
+			}
+		}
+	}
+	close(jobs)
+	all.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (w *world) createOne(ctx context.Context, n int) error {
+	ttl := int32(3600)
+	scan := &v1alpha1.ScanRequest{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.stack.Namespace(), Name: fmt.Sprintf("scale-%06d", n)},
+		Spec: v1alpha1.ScanRequestSpec{
+			ImageURL: fmt.Sprintf("https://images.example.org/%d.jpg", n), UserInput: "이거 어떻게 버려요?",
+			UserID: fmt.Sprintf("user-%d", n%97), DeadlineSeconds: 1800, TTLSecondsAfterFinished: &ttl,
+		},
+	}
+	if err := w.client.Create(ctx, scan); err != nil {
+		return fmt.Errorf("create a scan: %w", err)
+	}
+	w.recorder.Accepted(scan.Name)
+	return nil
+}
