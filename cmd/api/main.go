@@ -159,12 +159,9 @@ func newQueue(o options, log logr.Logger) (*queueapi.Client, error) {
 
 // loadCategories lists the classes of waste of a knowledge pack.
 func loadCategories(dir string) ([]scanapi.Category, error) {
-	pack := knowledge.Default()
-	if dir != "" {
-		var err error
-		if pack, err = knowledge.Load(os.DirFS(dir)); err != nil {
-			return nil, fmt.Errorf("load the knowledge pack from %s:\n%w", dir, err)
-		}
+	pack, err := knowledge.LoadDir(dir)
+	if err != nil {
+		return nil, err
 	}
 	var categories []scanapi.Category
 	for _, c := range pack.Categories() {
