@@ -42,10 +42,10 @@ type poolFigures struct {
 
 // budgetFigures are the parts of a budget's figures that make its status worth writing.
 type budgetFigures struct {
-	tokens, requests, reserved, calls, limit, throttles int64
-	rate                                                int32
-	throttled                                           bool
-	hold                                                string
+	tokens, requests, reserved, calls, limit, throttles, quotaUsed int64
+	rate                                                           int32
+	throttled, quotaExhausted                                      bool
+	hold                                                           string
 }
 
 var (
@@ -130,6 +130,7 @@ func (n *LoadNotifier) notify(ctx context.Context) error {
 			tokens: stats.TokensLastMinute, requests: stats.RequestsLastMinute, reserved: stats.ReservedTokens,
 			calls: stats.Totals.Calls, limit: stats.TokensPerMinute, rate: stats.RatePercent,
 			throttled: stats.Throttled, hold: string(stats.Hold),
+			quotaUsed: stats.QuotaUsed, quotaExhausted: stats.QuotaExhausted,
 		}
 		for _, t := range stats.Throttles {
 			figures.throttles += t.Count

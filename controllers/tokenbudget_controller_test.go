@@ -126,7 +126,7 @@ func TestBudgetConditions(t *testing.T) {
 			want: map[string]string{"Ready": "True KeyFound", "Throttled": "False WithinLimits", "QuotaExhausted": "True ProviderQuotaExhausted"},
 		},
 		"the own quota": {
-			key: ready, spec: quota, stats: budget.Stats{QuotaUsed: 1000},
+			key: ready, spec: quota, stats: budget.Stats{QuotaUsed: 900, QuotaExhausted: true},
 			want: map[string]string{"Ready": "True KeyFound", "Throttled": "False WithinLimits", "QuotaExhausted": "True OwnQuotaExhausted"},
 		},
 		"within the own quota": {

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,6 +36,9 @@ func computeBudgetStatus(b *v1alpha1.TokenBudget, in budgetInput) {
 	s.Limits = v1alpha1.BudgetLimits{
 		TokensPerMinute: stats.TokensPerMinute, RequestsPerMinute: stats.RequestsPerMinute, RatePercent: stats.RatePercent,
 	}
+	if day := stats.RequestsPerDay; day != nil {
+		s.Limits.RequestsPerDay = day.Limit
+	}
 	s.Usage = v1alpha1.BudgetUsage{
 		TokensLastMinute: stats.TokensLastMinute, RequestsLastMinute: stats.RequestsLastMinute,
 		ReservedTokens: stats.ReservedTokens, InFlight: stats.InFlight,
@@ -47,11 +51,7 @@ func computeBudgetStatus(b *v1alpha1.TokenBudget, in budgetInput) {
 		CachedInputTokens: stats.Totals.CachedInputTokens, OutputTokens: stats.Totals.OutputTokens,
 	}
 	s.Throttles = stats.Throttles
-	s.ResumeAt = nil
-	if !stats.ResumeAt.IsZero() {
-		at := metav1.NewMicroTime(stats.ResumeAt.Truncate(time.Microsecond))
-		s.ResumeAt = &at
-	}
+	s.ResumeAt = resumeAt(stats)
 	s.Quota = nil
 	if b.Spec.Quota != nil {
 		s.Quota = &v1alpha1.QuotaStatus{PeriodStart: metav1.NewMicroTime(stats.QuotaPeriodStart), UsedTokens: stats.QuotaUsed}
@@ -74,14 +74,23 @@ func setBudgetCondition(b *v1alpha1.TokenBudget, c metav1.Condition) {
 
 // snapshotBucket is what a new leader starts from.
 func snapshotBucket(stats budget.Stats, now time.Time) *v1alpha1.BucketSnapshot {
-	requests := stats.Requests
-	if day := stats.RequestsPerDay; day != nil {
-		requests = *day
-	}
+	snapshot := stats.Snapshot(now.Truncate(time.Microsecond))
 	return &v1alpha1.BucketSnapshot{
-		At: metav1.NewMicroTime(now.Truncate(time.Microsecond)), Tokens: stats.Tokens.Available, Requests: requests.Available,
-		RequestWindowSeconds: int32(requests.Window / time.Second),
+		At: metav1.NewMicroTime(snapshot.At), Tokens: snapshot.Tokens, Requests: snapshot.Requests,
+		RequestWindowSeconds: int32(snapshot.RequestWindow / time.Second),
 	}
+}
+
+// resumeAt is when calls are sent again, nil where they are not held or only an event helps.
+func resumeAt(stats budget.Stats) *metav1.MicroTime {
+	at := stats.ResumeAt
+	if stats.Hold == "" && stats.QuotaExhausted {
+		at = stats.QuotaPeriodEnd
+	}
+	if at.IsZero() {
+		return nil
+	}
+	return &metav1.MicroTime{Time: at.Truncate(time.Microsecond)}
 }
 
 func readyCondition(in budgetInput) metav1.Condition {
@@ -131,10 +140,11 @@ func quotaCondition(b *v1alpha1.TokenBudget, in budgetInput) metav1.Condition {
 	case stats.Hold == budget.HoldQuotaExhausted:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonProviderQuotaExhausted
 		c.Message = "the provider's quota is used up; add credit or raise the limit there. Scans wait, a probe call finds out" + quoted(in.word)
-	case q != nil && stats.QuotaUsed >= q.Tokens:
+	case q != nil && stats.QuotaExhausted:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonOwnQuotaExhausted
-		c.Message = fmt.Sprintf("%d of %d tokens of spec.quota are used in this %s; scans wait for the next one or a higher quota",
-			stats.QuotaUsed, q.Tokens, q.Period)
+		period := strings.ToLower(string(q.Period))
+		c.Message = fmt.Sprintf("%d of %d tokens of spec.quota are used in this %s and the rest is less than a call needs; scans wait for the next %s or a higher quota",
+			stats.QuotaUsed, q.Tokens, period, period)
 	}
 	return c
 }

@@ -107,6 +107,10 @@ type BudgetLimits struct {
 	// +optional
 	RequestsPerMinute int64 `json:"requestsPerMinute,omitempty"`
 
+	// requestsPerDay is the provider's request limit per day, where its headers show one.
+	// +optional
+	RequestsPerDay int64 `json:"requestsPerDay,omitempty"`
+
 	// ratePercent is the part of the limits that is used now. Below targetUtilizationPercent while the budget
 	// recovers from a "slow down".
 	// +optional
@@ -172,7 +176,7 @@ type BucketSnapshot struct {
 	// +required
 	At metav1.MicroTime `json:"at,omitzero"`
 
-	// tokens is what was left of the token bucket.
+	// tokens is what was left of the token bucket, of the project's where that was less.
 	// +optional
 	Tokens int64 `json:"tokens,omitempty"`
 
@@ -303,7 +307,8 @@ type TokenBudgetStatus struct {
 	// +optional
 	Quota *QuotaStatus `json:"quota,omitempty"`
 
-	// resumeAt is when calls are sent again, while they are held.
+	// resumeAt is when calls are sent again, while they are held: when the provider's quota or key is probed, when
+	// its Retry-After ends, or when the own quota begins anew.
 	// +optional
 	ResumeAt *metav1.MicroTime `json:"resumeAt,omitempty"`
 }

@@ -228,6 +228,9 @@ func (l *Ledger) Reserve(id string, tokens int64, now time.Time) Verdict {
 	v := l.Check(tokens, now)
 	l.blocked.note(v, l.now, l.at(v.RetryAt))
 	if !v.OK {
+		if v.Dimension == QuotaTokens {
+			l.quota.refused(tokens)
+		}
 		return v
 	}
 	cost := sums{tokens, 1}

@@ -12,6 +12,9 @@ type quota struct {
 	limit      *Quota
 	start, end time.Time // of the current period
 	used       int64
+	// short is set when a call was refused that would not fit either if the running ones used nothing: what is
+	// left in the period is of no use.
+	short bool
 }
 
 // roll takes over the cap in force and begins a new period when it is time.
@@ -21,10 +24,11 @@ func (q *quota) roll(limit *Quota, now time.Time) {
 		return
 	}
 	if q.limit != nil && q.limit.Period == limit.Period && now.Before(q.end) {
+		q.short = q.short && limit.Tokens <= q.limit.Tokens
 		q.limit = limit
 		return
 	}
-	q.limit, q.used = limit, 0
+	q.limit, q.used, q.short = limit, 0, false
 	q.start, q.end = period(limit.Period, now)
 }
 
@@ -39,6 +43,12 @@ func (q *quota) restore(start time.Time, used int64) {
 func (q *quota) fits(tokens, reserved int64) bool {
 	return q.limit == nil || q.used+reserved <= q.limit.Tokens-tokens
 }
+
+// refused notes that a call did not fit.
+func (q *quota) refused(tokens int64) { q.short = q.short || !q.fits(tokens, 0) }
+
+// exhausted says whether nothing more can be spent in this period.
+func (q *quota) exhausted() bool { return q.limit != nil && (q.short || q.used >= q.limit.Tokens) }
 
 // settle counts a finished call. Where the provider may have done the work but did not say what it took, the
 // reservation counts.

@@ -83,6 +83,46 @@ func TestOwnQuota(t *testing.T) {
 	}
 }
 
+// TestQuotaIsExhausted once a call was refused that could not be sent if the running ones used nothing, until the
+// next period or a higher quota.
+func TestQuotaIsExhausted(t *testing.T) {
+	t.Parallel()
+	limits := plain(100_000)
+	quota := func(tokens int64) { limits.Quota = &Quota{Tokens: tokens, Period: v1alpha1.QuotaPerHour} }
+	quota(1000)
+	l := New(limits, epoch)
+	want := func(what string, now time.Time, want bool) {
+		t.Helper()
+		s := l.Stats(now)
+		if s.QuotaExhausted != want || !s.QuotaPeriodEnd.Equal(now.Truncate(time.Hour).Add(time.Hour)) {
+			t.Errorf("%s: exhausted %t until %s, want %t until the hour is over", what, s.QuotaExhausted, s.QuotaPeriodEnd, want)
+		}
+	}
+	l.Reserve("a", 600, epoch)
+	l.Reserve("b", 600, epoch)
+	want("what is reserved may not be used", epoch, false)
+	l.Settle("a", Result{Usage: v1alpha1.TokenUsage{Input: 500}}, epoch)
+	l.Reserve("b", 600, epoch)
+	want("too little is left for a call", epoch, true)
+	quota(900)
+	l.SetLimits(limits, epoch)
+	want("a lower quota", epoch, true)
+	quota(2000)
+	l.SetLimits(limits, epoch)
+	want("a higher quota", epoch, false)
+	l.Reserve("c", 1600, epoch)
+	want("too little is left for a larger call", epoch, true)
+	want("a new period", epoch.Add(time.Hour), false)
+	l.Reserve("d", 2000, epoch.Add(time.Hour))
+	l.Settle("d", Result{Usage: v1alpha1.TokenUsage{Output: 2000}}, epoch.Add(time.Hour))
+	want("all is used", epoch.Add(time.Hour), true)
+	limits.Quota = nil
+	l.SetLimits(limits, epoch.Add(time.Hour))
+	if l.Stats(epoch.Add(time.Hour)).QuotaExhausted {
+		t.Error("a quota that was removed is exhausted")
+	}
+}
+
 // TestQuotaIsChangedLive: another number counts at once, another period begins anew.
 func TestQuotaIsChangedLive(t *testing.T) {
 	t.Parallel()

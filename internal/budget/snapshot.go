@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
 // Snapshot is what a new leader needs to know of a ledger. Zero values mean that it is not known.
@@ -43,13 +45,20 @@ type Reservation struct {
 	At time.Time
 	// Done means that the call has ended: it is charged, but not in flight.
 	Done bool
+	// Usage is what the provider reported of a call that has ended.
+	Usage v1alpha1.TokenUsage
 }
 
 // Snapshot says what a new leader needs to know.
 func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	s := l.Stats(now)
+	return s.Snapshot(now)
+}
+
+// Snapshot is the part of a ledger's figures that a new leader needs to know, with the instant they were taken.
+func (s *Stats) Snapshot(at time.Time) Snapshot {
 	snap := Snapshot{
-		At: now, Tokens: max(0, s.Tokens.Available),
+		At: at, Tokens: max(0, s.Tokens.Available),
 		TokensPerMinute: s.Tokens.Limit, RequestsPerMinute: s.RequestsPerMinute, RatePercent: s.RatePercent,
 		Hold: s.Hold, ResumeAt: s.ResumeAt,
 		QuotaUsed: s.QuotaUsed, QuotaPeriodStart: s.QuotaPeriodStart, Totals: s.Totals,
@@ -104,7 +113,20 @@ func (l *Ledger) Restore(snap Snapshot, reservations []Reservation, now time.Tim
 	l.quota.roll(l.limits.Quota, now)
 	l.quota.restore(snap.QuotaPeriodStart, snap.QuotaUsed)
 	l.totals = snap.Totals
+	l.restoreSpending(list, snap.At)
 	l.setRates()
+}
+
+// restoreSpending counts the calls that ended since the snapshot. Where the provider did not say what a call used,
+// the own quota counts what was reserved.
+func (l *Ledger) restoreSpending(list []Reservation, snapshot time.Time) {
+	for _, r := range list {
+		if !r.Done || snapshot.IsZero() {
+			continue
+		}
+		l.count(Result{Usage: r.Usage})
+		l.quota.settle(max(0, r.Tokens), Result{Usage: r.Usage})
+	}
 }
 
 // restoreCalls takes over the running calls and returns what was reserved since the snapshot.

@@ -127,6 +127,29 @@ func TestRestoreIsConservative(t *testing.T) {
 	}
 }
 
+// TestRestoreCountsWhatEndedMeanwhile: calls that ended while nobody led are in the totals and in the own quota.
+func TestRestoreCountsWhatEndedMeanwhile(t *testing.T) {
+	t.Parallel()
+	limits := plain(60_000)
+	limits.Quota = &Quota{Tokens: 100_000, Period: v1alpha1.QuotaPerHour}
+	l := New(limits, epoch)
+	l.Restore(Snapshot{
+		At: epoch.Add(-20 * time.Second), Tokens: 5000, Requests: 500, QuotaUsed: 10_000, QuotaPeriodStart: epoch,
+		Totals: Totals{Calls: 10, InputTokens: 8000, OutputTokens: 2000},
+	}, []Reservation{
+		{ID: "answered", Tokens: 1000, At: epoch.Add(-19 * time.Second), Done: true, Usage: v1alpha1.TokenUsage{Input: 300, CachedInput: 200, Output: 100}},
+		{ID: "lost", Tokens: 1000, At: epoch.Add(-19 * time.Second), Done: true},
+		{ID: "running", Tokens: 1000, At: epoch.Add(-5 * time.Second)},
+	}, epoch)
+	s := l.Stats(epoch)
+	if diff := cmp.Diff(Totals{Calls: 12, InputTokens: 8300, CachedInputTokens: 200, OutputTokens: 2100}, s.Totals); diff != "" {
+		t.Errorf("totals (-want +got):\n%s", diff)
+	}
+	if want := int64(10_000 + 400 + 1000); s.QuotaUsed != want || s.ReservedTokens != 1000 {
+		t.Errorf("%d tokens of the quota are used and %d reserved, want %d and 1000", s.QuotaUsed, s.ReservedTokens, want)
+	}
+}
+
 func TestSnapshotRoundTrip(t *testing.T) {
 	t.Parallel()
 	limits := following(60_000, 80)

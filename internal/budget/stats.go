@@ -61,10 +61,12 @@ type Stats struct {
 	Tokens, Requests Level
 	// Project and RequestsPerDay are set where the provider's headers showed such a limit.
 	Project, RequestsPerDay *Level
-	// QuotaUsed is what was used of the own quota in the period that began at QuotaPeriodStart. Zero without a
-	// quota. ReservedTokens may come on top.
-	QuotaUsed        int64
-	QuotaPeriodStart time.Time
+	// QuotaUsed is what was used of the own quota in the period from QuotaPeriodStart to QuotaPeriodEnd. Zero
+	// without a quota. ReservedTokens may come on top.
+	QuotaUsed                        int64
+	QuotaPeriodStart, QuotaPeriodEnd time.Time
+	// QuotaExhausted means that what is left of the own quota is less than a call needs.
+	QuotaExhausted bool
 	// Hold is why the budget is held, or empty.
 	Hold HoldReason
 	// Throttled means that the provider rejected a call for its rate less than a minute ago, or that a
@@ -92,7 +94,8 @@ func (l *Ledger) Stats(now time.Time) Stats {
 		ReservedTokens: l.reserved, InFlight: int32(min(len(l.calls), math.MaxInt32)),
 		Totals: l.totals, Throttles: l.totals.throttles(),
 		Tokens: *l.level(tokenMeter), Project: l.level(projectMeter), RequestsPerDay: l.level(dailyMeter),
-		QuotaUsed: l.quota.used, QuotaPeriodStart: l.quota.start,
+		QuotaUsed: l.quota.used, QuotaPeriodStart: l.quota.start, QuotaPeriodEnd: l.quota.end,
+		QuotaExhausted: l.quota.exhausted(),
 		Throttled:      l.rejection.seen && l.now-l.rejection.last < instant(time.Minute) || l.slow.recovering(l.now),
 		DispatchDelay:  time.Duration(l.delay()),
 		BlockedSeconds: l.blocked.seconds(l.now),

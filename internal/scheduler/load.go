@@ -80,6 +80,7 @@ func reservationsOf(b *v1alpha1.TokenBudget, scans []*v1alpha1.ScanRequest) []bu
 			if !running && st.Budget == b.Name && st.Tokens.Reserved > 0 && st.FinishedAt.After(since) {
 				found = append(found, budget.Reservation{
 					ID: string(scan.UID) + "/" + string(st.Name), Tokens: st.Tokens.Reserved, At: st.StartedAt.Time, Done: true,
+					Usage: st.Tokens,
 				})
 			}
 		}
@@ -112,7 +113,8 @@ func estimatesOf(budgets []*v1alpha1.TokenBudget) []budget.Estimate {
 // snapshotOf reads what the last leader wrote.
 func snapshotOf(s *v1alpha1.TokenBudgetStatus) budget.Snapshot {
 	snapshot := budget.Snapshot{
-		TokensPerMinute: s.Limits.TokensPerMinute, RequestsPerMinute: s.Limits.RequestsPerMinute, RatePercent: s.Limits.RatePercent,
+		TokensPerMinute: s.Limits.TokensPerMinute, RequestsPerMinute: s.Limits.RequestsPerMinute,
+		RequestsPerDay: s.Limits.RequestsPerDay, RatePercent: s.Limits.RatePercent,
 		Totals: budget.Totals{
 			Calls: s.Totals.Calls, InputTokens: s.Totals.InputTokens,
 			CachedInputTokens: s.Totals.CachedInputTokens, OutputTokens: s.Totals.OutputTokens,
@@ -125,12 +127,17 @@ func snapshotOf(s *v1alpha1.TokenBudgetStatus) budget.Snapshot {
 	if q := s.Quota; q != nil {
 		snapshot.QuotaUsed, snapshot.QuotaPeriodStart = q.UsedTokens, q.PeriodStart.Time
 	}
-	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionQuotaExhausted); c != nil &&
-		c.Status == metav1.ConditionTrue && c.Reason == v1alpha1.ReasonProviderQuotaExhausted {
+	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+	exhausted := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionQuotaExhausted)
+	switch {
+	case ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == v1alpha1.ReasonKeyRejected:
+		snapshot.Hold = budget.HoldUnauthorized
+	case exhausted != nil && exhausted.Status == metav1.ConditionTrue && exhausted.Reason == v1alpha1.ReasonProviderQuotaExhausted:
 		snapshot.Hold = budget.HoldQuotaExhausted
-		if s.ResumeAt != nil {
-			snapshot.ResumeAt = s.ResumeAt.Time
-		}
+	}
+	ownQuota := exhausted != nil && exhausted.Status == metav1.ConditionTrue && snapshot.Hold == "" // its end is no block
+	if s.ResumeAt != nil && !ownQuota {
+		snapshot.ResumeAt = s.ResumeAt.Time
 	}
 	for _, t := range s.Throttles {
 		switch t.Kind {
@@ -140,8 +147,6 @@ func snapshotOf(s *v1alpha1.TokenBudgetStatus) budget.Snapshot {
 			snapshot.Totals.QuotaExhausted = t.Count
 		case v1alpha1.FailureSlowDown:
 			snapshot.Totals.SlowDown = t.Count
-		case v1alpha1.FailureUnauthorized:
-			snapshot.Totals.Unauthorized = t.Count
 		}
 	}
 	return snapshot

@@ -80,7 +80,7 @@ func TestBudgetStaysSmall(t *testing.T) {
 	before := b.DeepCopy()
 	b.Status = v1alpha1.TokenBudgetStatus{
 		ObservedGeneration: 1, Endpoint: "https://api.openai.com/v1",
-		Limits: v1alpha1.BudgetLimits{TokensPerMinute: 40_000_000, RequestsPerMinute: 15_000, RatePercent: 95},
+		Limits: v1alpha1.BudgetLimits{TokensPerMinute: 40_000_000, RequestsPerMinute: 15_000, RequestsPerDay: 10_000_000, RatePercent: 95},
 		Usage:  v1alpha1.BudgetUsage{TokensLastMinute: 38_123_456, RequestsLastMinute: 12_345, ReservedTokens: 3_123_456, InFlight: 3123, UtilizationPercent: 95},
 		Totals: v1alpha1.BudgetTotals{Calls: 123_456_789, InputTokens: 123_456_789_012, CachedInputTokens: 23_456_789_012, OutputTokens: 12_345_678_901},
 		Bucket: &v1alpha1.BucketSnapshot{At: at, Tokens: 1_234_567, Requests: 1234, RequestWindowSeconds: 86_400},

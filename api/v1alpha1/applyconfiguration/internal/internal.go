@@ -104,6 +104,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ratePercent
       type:
         scalar: numeric
+    - name: requestsPerDay
+      type:
+        scalar: numeric
     - name: requestsPerMinute
       type:
         scalar: numeric

@@ -13,7 +13,7 @@ import (
 type BucketSnapshotApplyConfiguration struct {
 	// at is when the estimate was made.
 	At *v1.MicroTime `json:"at,omitempty"`
-	// tokens is what was left of the token bucket.
+	// tokens is what was left of the token bucket, of the project's where that was less.
 	Tokens *int64 `json:"tokens,omitempty"`
 	// requests is what was left of the request bucket.
 	Requests *int64 `json:"requests,omitempty"`

@@ -11,6 +11,8 @@ type BudgetLimitsApplyConfiguration struct {
 	TokensPerMinute *int64 `json:"tokensPerMinute,omitempty"`
 	// requestsPerMinute is the request limit.
 	RequestsPerMinute *int64 `json:"requestsPerMinute,omitempty"`
+	// requestsPerDay is the provider's request limit per day, where its headers show one.
+	RequestsPerDay *int64 `json:"requestsPerDay,omitempty"`
 	// ratePercent is the part of the limits that is used now. Below targetUtilizationPercent while the budget
 	// recovers from a "slow down".
 	RatePercent *int32 `json:"ratePercent,omitempty"`
@@ -35,6 +37,14 @@ func (b *BudgetLimitsApplyConfiguration) WithTokensPerMinute(value int64) *Budge
 // If called multiple times, the RequestsPerMinute field is set to the value of the last call.
 func (b *BudgetLimitsApplyConfiguration) WithRequestsPerMinute(value int64) *BudgetLimitsApplyConfiguration {
 	b.RequestsPerMinute = &value
+	return b
+}
+
+// WithRequestsPerDay sets the RequestsPerDay field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RequestsPerDay field is set to the value of the last call.
+func (b *BudgetLimitsApplyConfiguration) WithRequestsPerDay(value int64) *BudgetLimitsApplyConfiguration {
+	b.RequestsPerDay = &value
 	return b
 }
 

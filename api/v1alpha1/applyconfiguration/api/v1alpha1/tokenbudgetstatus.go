@@ -34,7 +34,8 @@ type TokenBudgetStatusApplyConfiguration struct {
 	Estimates []CallEstimateApplyConfiguration `json:"estimates,omitempty"`
 	// quota is where the own quota stands.
 	Quota *QuotaStatusApplyConfiguration `json:"quota,omitempty"`
-	// resumeAt is when calls are sent again, while they are held.
+	// resumeAt is when calls are sent again, while they are held: when the provider's quota or key is probed, when
+	// its Retry-After ends, or when the own quota begins anew.
 	ResumeAt *metav1.MicroTime `json:"resumeAt,omitempty"`
 }
 
