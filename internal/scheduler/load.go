@@ -38,6 +38,7 @@ func (s *Scheduler) Load(state State) {
 			acc.ledger.Restore(snapshotOf(&b.Status), reservations, now)
 		}
 	}
+	s.regroup()
 	for _, info := range state.Workers {
 		w := &worker{Worker: info, index: -1}
 		w.renewed(now, info.LeaseDuration) // by our clock, from now: how old the renewal is we cannot know

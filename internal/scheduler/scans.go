@@ -282,8 +282,16 @@ func arrival(st *scanState) time.Time {
 	return pipeline.AcceptedAt(st.obj.CreationTimestamp.Time, st.seenAt)
 }
 
-// requeueAll recomputes the places of a namespace's waiting scans, after the pools or budgets have changed.
+// requeueAll recomputes the places of a namespace's waiting scans, after the pools or budgets have changed. Where scans
+// compete with others than before, all leave the queue first: a lane changes its domain when it is empty.
 func (s *Scheduler) requeueAll(namespace string) {
+	if s.regroup() {
+		for _, st := range s.scans {
+			if st.name.Namespace == namespace {
+				s.queue.Remove(st.name.String())
+			}
+		}
+	}
 	for _, st := range s.scans {
 		if st.name.Namespace == namespace && st.run == nil {
 			s.enqueue(st)

@@ -111,8 +111,10 @@ type Scheduler struct {
 	pools     map[types.NamespacedName]*pool
 	byStage   map[stageKey][]*pool
 	budgets   map[types.NamespacedName]*account
-	workers   map[types.NamespacedName]*worker
-	blocked   map[queue.Lane]block
+	// groups names the group of each budget; see domain.
+	groups  map[types.NamespacedName]types.NamespacedName
+	workers map[types.NamespacedName]*worker
+	blocked map[queue.Lane]block
 	// claimed are the budgets that fill up for a scan which is first in line, and until when: those behind it,
 	// of other stages too, must not take what it waits for. It is made anew in every cycle.
 	claimed map[types.NamespacedName]time.Time
@@ -154,9 +156,8 @@ func New(opts Options) *Scheduler {
 	if opts.Observer == nil {
 		opts.Observer = noObserver{}
 	}
-	return &Scheduler{
+	s := &Scheduler{
 		opts: opts, clk: opts.Clock, log: opts.Log,
-		queue:        queue.New(),
 		estimator:    budget.NewEstimator(),
 		scans:        map[types.NamespacedName]*scanState{},
 		pools:        map[types.NamespacedName]*pool{},
@@ -169,6 +170,8 @@ func New(opts Options) *Scheduler {
 		reasons:      rate.NewLimiter(rate.Limit(opts.ReasonsPerSecond), opts.ReasonsPerSecond),
 		wake:         make(chan struct{}, 1),
 	}
+	s.queue = queue.New(queue.WithDomain(s.domain))
+	return s
 }
 
 // poke makes the loop look again.

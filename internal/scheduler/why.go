@@ -220,7 +220,7 @@ func budgetRefusal(acc *account, v budget.Verdict, need int64, now time.Time) re
 		r.reason = v1alpha1.ReasonWaitingForRequests
 		r.message = fmt.Sprintf("TokenBudget %q has no room for another request yet%s", acc.name.Name, until)
 	case budget.QuotaTokens:
-		r.reason, r.onlyThis = v1alpha1.ReasonWaitingForQuota, true
+		r.reason = v1alpha1.ReasonWaitingForQuota
 		r.message = fmt.Sprintf("the quota of TokenBudget %q is used up%s; raise spec.quota to go on earlier", acc.name.Name, until)
 	case budget.TooLarge:
 		r.reason, r.onlyThis, r.impossible = v1alpha1.ReasonRequestTooLarge, true, true
