@@ -174,7 +174,7 @@ func BenchmarkAdjust(b *testing.B) {
 			q := benchQueue(items)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				q.AdjustIn(vision, items[i*7919%benchQueued].User, int64(i%200-100))
+				q.Adjust(vision, items[i*7919%benchQueued].User, int64(i%200-100))
 			}
 		})
 	}

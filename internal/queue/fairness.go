@@ -241,52 +241,32 @@ func (a *account) add(cost int64) {
 func (q *Queue) charge(a *account, e *entry) {
 	a.domain.served += e.item.Tokens
 	a.add(e.cost)
-	q.lastCharged[a.user] = a
 }
 
-// Refund gives back to the user what was charged for an item that was taken and
-// came back unsent. It does so in the domain that charged the user last, which
-// is the right one for users of one domain; RefundIn is exact for all.
+// Refund gives back to the user what was charged for an item of the lane that was
+// taken and came back without having been served.
 //
 // An item that comes back before the next Pick, with an Upsert before or after
-// the Refund, finds its old place.
-func (q *Queue) Refund(user string, tokens int64) {
-	if a := q.lastCharged[user]; a != nil {
-		q.refund(a, tokens)
+// the Refund, finds its old place. An account that was forgotten needs no refund:
+// its user starts at the floor, to which a refund would lead it at most.
+func (q *Queue) Refund(lane Lane, user string, tokens int64) {
+	d := q.find(lane)
+	if d == nil || d.accounts[user] == nil {
+		return
 	}
-}
-
-// RefundIn is Refund in the domain of the lane.
-func (q *Queue) RefundIn(lane Lane, user string, tokens int64) {
-	if d := q.find(lane); d != nil && d.accounts[user] != nil {
-		q.refund(d.accounts[user], tokens)
-	}
-}
-
-// refund needs no account that was forgotten: that user starts at the floor, to
-// which a refund would lead it at most.
-func (q *Queue) refund(a *account, tokens int64) {
-	cost := q.cost(a.user, max(clampTokens(tokens), 0))
+	a := d.accounts[user]
+	cost := q.cost(user, max(clampTokens(tokens), 0))
 	if a.holds == 0 {
 		a.credit += cost
 	}
 	a.add(-cost)
 }
 
-// Adjust charges the user for the difference between actual usage and the
-// estimate; a negative one is given back. Like Refund it acts in the domain that
-// charged the user last, and not at all on a user whose counter was forgotten;
-// AdjustIn is exact for all.
-func (q *Queue) Adjust(user string, delta int64) {
-	if a := q.lastCharged[user]; a != nil {
-		a.add(q.cost(user, clampTokens(delta)))
-	}
-}
-
-// AdjustIn is Adjust in the domain of the lane. A user whose counter was
-// forgotten meanwhile is charged from the floor, so that nobody escapes a charge
-// by leaving while its calls run.
-func (q *Queue) AdjustIn(lane Lane, user string, delta int64) {
+// Adjust charges the user for the difference between what an item of the lane
+// took and what was charged for it; a negative one is given back. A user whose
+// counter was forgotten meanwhile is charged from the floor, so that nobody
+// escapes a charge by leaving while its calls run.
+func (q *Queue) Adjust(lane Lane, user string, delta int64) {
 	cost := q.cost(user, clampTokens(delta))
 	d := q.find(lane)
 	if d != nil && d.accounts[user] != nil {
@@ -353,9 +333,6 @@ func (q *Queue) forget(a *account) {
 	d.idle.remove(a)
 	q.idleUsers--
 	delete(d.accounts, a.user)
-	if q.lastCharged[a.user] == a {
-		delete(q.lastCharged, a.user)
-	}
 }
 
 // retire drops a domain that has neither lanes nor accounts. Its counters start

@@ -72,7 +72,7 @@ func TestFairnessBound(t *testing.T) {
 				if tc.errors {
 					usage = r.Int64N(2*it.Tokens + 1)
 				}
-				q.AdjustIn(vision, user, usage-it.Tokens)
+				q.Adjust(vision, user, usage-it.Tokens)
 				served[user] += usage - it.Tokens
 			}
 			for range 10_000 {
@@ -225,30 +225,25 @@ func TestIdleQueueKeepsLevel(t *testing.T) {
 
 func TestRequeueKeepsPlace(t *testing.T) {
 	first := scan("a1", "a", 1)
-	refund := map[string]func(q *Queue){
-		"Refund":   func(q *Queue) { q.Refund("a", 1000) },
-		"RefundIn": func(q *Queue) { q.RefundIn(vision, "a", 1000) },
+	give := func(q *Queue) { q.Refund(vision, "a", 1000) }
+	steps := map[string]func(q *Queue){
+		"Refund then Upsert": func(q *Queue) { give(q); fill(q, first) },
+		"Upsert then Refund": func(q *Queue) { fill(q, first); give(q) },
 	}
-	for name, give := range refund {
-		steps := map[string]func(q *Queue){
-			name + " then Upsert": func(q *Queue) { give(q); fill(q, first) },
-			"Upsert then " + name: func(q *Queue) { fill(q, first); give(q) },
-		}
-		for name, comeBack := range steps {
-			t.Run(name, func(t *testing.T) {
-				q := New()
-				fill(q, first, scan("b1", "b", 2), scan("b2", "b", 3))
-				if diff := gocmp.Diff([]string{"a1", "b1"}, takeAll(q, epoch, 2)); diff != "" {
-					t.Fatalf("order (-want +got):\n%s", diff)
-				}
-				comeBack(q)
-				fill(q, scan("c1", "c", 4))
-				if diff := gocmp.Diff([]string{"a1", "c1", "b2"}, takeAll(q, epoch, 9)); diff != "" {
-					t.Errorf("order after the requeue (-want +got):\n%s", diff)
-				}
-				checkInvariants(t, q)
-			})
-		}
+	for name, comeBack := range steps {
+		t.Run(name, func(t *testing.T) {
+			q := New()
+			fill(q, first, scan("b1", "b", 2), scan("b2", "b", 3))
+			if diff := gocmp.Diff([]string{"a1", "b1"}, takeAll(q, epoch, 2)); diff != "" {
+				t.Fatalf("order (-want +got):\n%s", diff)
+			}
+			comeBack(q)
+			fill(q, scan("c1", "c", 4))
+			if diff := gocmp.Diff([]string{"a1", "c1", "b2"}, takeAll(q, epoch, 9)); diff != "" {
+				t.Errorf("order after the requeue (-want +got):\n%s", diff)
+			}
+			checkInvariants(t, q)
+		})
 	}
 }
 
@@ -258,17 +253,17 @@ func TestAdjust(t *testing.T) {
 		want   []string
 	}{
 		"as estimated":         {func(*Queue) {}, []string{"a2", "b2"}},
-		"used more":            {func(q *Queue) { q.Adjust("a", 1) }, []string{"b2", "a2"}},
-		"used less":            {func(q *Queue) { q.Adjust("b", -1) }, []string{"b2", "a2"}},
-		"used more in a lane":  {func(q *Queue) { q.AdjustIn(answer, "a", 1) }, []string{"b2", "a2"}},
-		"in another domain":    {func(q *Queue) { q.AdjustIn(other, "a", 1) }, []string{"a2", "b2"}},
-		"unknown user":         {func(q *Queue) { q.Adjust("x", 1) }, []string{"a2", "b2"}},
-		"unknown user refund":  {func(q *Queue) { q.Refund("x", 1); q.RefundIn(vision, "x", 1) }, []string{"a2", "b2"}},
-		"negative refund":      {func(q *Queue) { q.Refund("a", -5) }, []string{"a2", "b2"}},
-		"absurd usage":         {func(q *Queue) { q.Adjust("a", 1<<62) }, []string{"b2", "a2"}},
-		"absurdly little":      {func(q *Queue) { q.Adjust("b", -1<<62) }, []string{"b2", "a2"}},
-		"user that left":       {func(q *Queue) { q.AdjustIn(vision, "x", 1) }, []string{"a2", "b2"}},
-		"user that left, less": {func(q *Queue) { q.AdjustIn(vision, "x", -1) }, []string{"a2", "b2"}},
+		"used more":            {func(q *Queue) { q.Adjust(vision, "a", 1) }, []string{"b2", "a2"}},
+		"used less":            {func(q *Queue) { q.Adjust(vision, "b", -1) }, []string{"b2", "a2"}},
+		"in another lane":      {func(q *Queue) { q.Adjust(answer, "a", 1) }, []string{"b2", "a2"}},
+		"in another domain":    {func(q *Queue) { q.Adjust(other, "a", 1) }, []string{"a2", "b2"}},
+		"unknown user":         {func(q *Queue) { q.Refund(vision, "x", 1) }, []string{"a2", "b2"}},
+		"unknown domain":       {func(q *Queue) { q.Refund(other, "a", 1) }, []string{"a2", "b2"}},
+		"negative refund":      {func(q *Queue) { q.Refund(vision, "a", -5) }, []string{"a2", "b2"}},
+		"absurd usage":         {func(q *Queue) { q.Adjust(vision, "a", 1<<62) }, []string{"b2", "a2"}},
+		"absurdly little":      {func(q *Queue) { q.Adjust(vision, "b", -1<<62) }, []string{"b2", "a2"}},
+		"user that left":       {func(q *Queue) { q.Adjust(vision, "x", 1) }, []string{"a2", "b2"}},
+		"user that left, less": {func(q *Queue) { q.Adjust(vision, "x", -1) }, []string{"a2", "b2"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -294,7 +289,7 @@ func TestLeavingDoesNotEscapeCharges(t *testing.T) {
 	if len(q.domains) != 0 {
 		t.Fatalf("%d domains are kept, want the counter forgotten", len(q.domains))
 	}
-	q.AdjustIn(vision, "a", 500)
+	q.Adjust(vision, "a", 500)
 	fill(q, scan("b1", "b", 3), scan("a2", "a", 2))
 	if diff := gocmp.Diff([]string{"b1", "a2"}, takeAll(q, epoch, 9)); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
@@ -358,15 +353,15 @@ func TestMemoryIsBounded(t *testing.T) {
 			continue
 		}
 		takeAll(q, now, 2)
-		q.AdjustIn(Lane{Namespace: fmt.Sprint("late", i)}, "u", 10)
+		q.Adjust(Lane{Namespace: fmt.Sprint("late", i)}, "u", 10)
 	}
 	checkInvariants(t, q)
 	accounts := 0
 	for _, d := range q.domains {
 		accounts += len(d.accounts)
 	}
-	if most := limit + q.Len(); accounts > most || len(q.domains) > most || len(q.lastCharged) > most {
-		t.Errorf("%d accounts, %d domains, %d last charged; want at most %d", accounts, len(q.domains), len(q.lastCharged), most)
+	if most := limit + q.Len(); accounts > most || len(q.domains) > most {
+		t.Errorf("%d accounts, %d domains; want at most %d", accounts, len(q.domains), most)
 	}
 	for key := range q.index {
 		q.Remove(key)

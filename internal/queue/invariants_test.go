@@ -43,11 +43,6 @@ func checkInvariants(t *testing.T, q *Queue) {
 	}
 	checkHeap(t, &q.delayed)
 	checkHeap(t, &q.resting)
-	for user, a := range q.lastCharged {
-		if a.domain.accounts[user] != a {
-			t.Fatalf("the last account of %q was forgotten", user)
-		}
-	}
 }
 
 func checkAccount(t *testing.T, user string, a *account) {

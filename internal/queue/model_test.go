@@ -20,9 +20,8 @@ type model struct {
 	// must not depend on it as long as nothing is given back.
 	forgets bool
 
-	items       []*modelItem
-	domains     map[string]*modelDomain
-	lastCharged map[string]string
+	items   []*modelItem
+	domains map[string]*modelDomain
 }
 
 type modelItem struct {
@@ -47,12 +46,11 @@ type modelUser struct {
 
 func newModel() *model {
 	return &model{
-		domainOf:    func(l Lane) string { return l.Namespace + "/" + l.Model },
-		maxSkip:     DefaultMaxSkip,
-		maxPass:     DefaultMaxPass,
-		lookAhead:   DefaultLookAhead,
-		domains:     map[string]*modelDomain{},
-		lastCharged: map[string]string{},
+		domainOf:  func(l Lane) string { return l.Namespace + "/" + l.Model },
+		maxSkip:   DefaultMaxSkip,
+		maxPass:   DefaultMaxPass,
+		lookAhead: DefaultLookAhead,
+		domains:   map[string]*modelDomain{},
 	}
 }
 
@@ -211,9 +209,6 @@ func (m *model) collect() {
 		for user, u := range d.users {
 			if !u.active && u.counter+u.credit <= d.floor() {
 				delete(d.users, user)
-				if m.lastCharged[user] == name {
-					delete(m.lastCharged, user)
-				}
 			}
 		}
 		if m.empty(name) && len(d.users) == 0 {
@@ -287,12 +282,11 @@ func (m *model) Pick(now time.Time, try func(Item) Decision) {
 		if next == nil {
 			break
 		}
-		d, name := m.domain(next.Lane), m.domainOf(next.Lane)
+		d := m.domain(next.Lane)
 		switch try(next.Item) {
 		case Take:
 			d.served += next.Tokens
 			d.users[next.User].counter += m.cost(next.User, next.Tokens)
-			m.lastCharged[next.User] = name
 			m.delete(next)
 			m.activity()
 		case Drop:
@@ -302,6 +296,7 @@ func (m *model) Pick(now time.Time, try func(Item) Decision) {
 			if !next.skipped {
 				next.skipped, next.skippedAt, next.skippedFrom = true, now, d.served
 			}
+			name := m.domainOf(next.Lane)
 			skipped[name] = append(skipped[name], next)
 			limit[next.Lane] = next.Tokens
 			skips[next.Lane]++
@@ -344,19 +339,13 @@ func (m *model) give(d *modelDomain, user string, tokens int64) {
 	u.counter = max(u.counter-cost, 0)
 }
 
-func (m *model) Refund(user string, tokens int64) {
-	if name, ok := m.lastCharged[user]; ok {
-		m.give(m.domains[name], user, tokens)
-	}
-}
-
-func (m *model) RefundIn(lane Lane, user string, tokens int64) {
+func (m *model) Refund(lane Lane, user string, tokens int64) {
 	if d := m.domains[m.domainOf(lane)]; d != nil && d.users[user] != nil {
 		m.give(d, user, tokens)
 	}
 }
 
-func (m *model) AdjustIn(lane Lane, user string, delta int64) {
+func (m *model) Adjust(lane Lane, user string, delta int64) {
 	d := m.domains[m.domainOf(lane)]
 	if d == nil || d.users[user] == nil {
 		if delta <= 0 || m.cost(user, delta) <= 0 {

@@ -261,8 +261,8 @@ func TestUpsertIsNoActivity(t *testing.T) {
 	takeAll(q, epoch, 2)
 	// a is idle at 1000; b waits at 1000. c starts there.
 	fill(q, scan("c1", "c", 4))
-	q.AdjustIn(vision, "b", 500)
-	q.AdjustIn(vision, "c", -500)
+	q.Adjust(vision, "b", 500)
+	q.Adjust(vision, "c", -500)
 	for range 3 {
 		fill(q, scan("c1", "c", 4, priority(1)))
 		fill(q, scan("c1", "c", 4))

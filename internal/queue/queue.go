@@ -39,9 +39,7 @@ type Queue struct {
 	// offering holds the domains that have something to offer in this Pick.
 	offering heap[domain]
 
-	// lastCharged is the account that a user was charged in last.
-	lastCharged map[string]*account
-	idleUsers   int
+	idleUsers int
 
 	seed uint64
 }
@@ -49,17 +47,16 @@ type Queue struct {
 // New returns an empty queue.
 func New(opts ...Option) *Queue {
 	q := &Queue{
-		domainOf:    func(l Lane) string { return l.Namespace + "/" + l.Model },
-		maxSkip:     int64(DefaultMaxSkip),
-		maxPass:     DefaultMaxPass,
-		lookAhead:   DefaultLookAhead,
-		maxIdle:     DefaultIdleUsers,
-		straddle:    maxStraddle,
-		index:       map[string]*entry{},
-		lanes:       map[Lane]*lane{},
-		delayed:     heap[entry]{less: dueBefore, place: func(e *entry) *int { return &e.due }},
-		domains:     map[string]*domain{},
-		lastCharged: map[string]*account{},
+		domainOf:  func(l Lane) string { return l.Namespace + "/" + l.Model },
+		maxSkip:   int64(DefaultMaxSkip),
+		maxPass:   DefaultMaxPass,
+		lookAhead: DefaultLookAhead,
+		maxIdle:   DefaultIdleUsers,
+		straddle:  maxStraddle,
+		index:     map[string]*entry{},
+		lanes:     map[Lane]*lane{},
+		delayed:   heap[entry]{less: dueBefore, place: func(e *entry) *int { return &e.due }},
+		domains:   map[string]*domain{},
 	}
 	place := func(d *domain) *int { return &d.index }
 	q.resting = heap[domain]{less: func(a, b *domain) bool { return a.restedAt < b.restedAt }, place: place}

@@ -130,26 +130,26 @@ func (p *pair) correct() {
 		// find an account that nobody forgot.
 		if u := p.model.domain(it.Lane).users[it.User]; u != nil && u.active {
 			delta := int64(p.next(1000))
-			p.queue.AdjustIn(it.Lane, it.User, delta)
-			p.model.AdjustIn(it.Lane, it.User, delta)
+			p.queue.Adjust(it.Lane, it.User, delta)
+			p.model.Adjust(it.Lane, it.User, delta)
 		}
 		return
 	}
 	switch p.next(4) {
 	case 0:
-		p.queue.Refund(it.User, it.Tokens)
-		p.model.Refund(it.User, it.Tokens)
+		p.queue.Refund(it.Lane, it.User, it.Tokens)
+		p.model.Refund(it.Lane, it.User, it.Tokens)
 	case 1:
-		p.queue.RefundIn(it.Lane, it.User, it.Tokens)
-		p.model.RefundIn(it.Lane, it.User, it.Tokens)
+		p.queue.Refund(it.Lane, it.User, it.Tokens)
+		p.model.Refund(it.Lane, it.User, it.Tokens)
 		if _, ok := p.queue.Get(it.Key); !ok {
 			p.queue.Upsert(it, p.now)
 			p.model.Upsert(it, p.now)
 		}
 	default:
 		delta := int64(p.next(2000) - 1000)
-		p.queue.AdjustIn(it.Lane, it.User, delta)
-		p.model.AdjustIn(it.Lane, it.User, delta)
+		p.queue.Adjust(it.Lane, it.User, delta)
+		p.model.Adjust(it.Lane, it.User, delta)
 	}
 	p.taken = slices.Delete(p.taken, i, i+1)
 }

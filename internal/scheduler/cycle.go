@@ -105,6 +105,7 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 			continue
 		}
 		r.worker, r.canary = w.Name, w.Canary
+		r.charge = charge{item.Lane, item.User, item.Tokens}
 		return s.assign(st, p, r, now), queue.Take
 	}
 	if best.impossible {

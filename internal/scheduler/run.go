@@ -174,11 +174,11 @@ func (s *Scheduler) cancelRun(st *scanState, wr *write, now time.Time) {
 	if wr.kind != writeAssign {
 		return
 	}
-	item := st.run
+	r := st.run
 	since := st.waitingSince
 	s.endRun(st, func(l *budget.Ledger, id string) { l.Cancel(id, now) })
 	st.waitingSince = since
-	if item != nil {
-		s.queue.Refund(st.name.Namespace+"/"+st.obj.Spec.UserID, item.reserved)
+	if r != nil {
+		s.unserved(r)
 	}
 }

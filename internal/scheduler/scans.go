@@ -48,9 +48,18 @@ type run struct {
 	model    string
 	formula  int64 // the estimate before calibration
 	reserved int64
+	// charge is what the queue charged the user for; zero for a run that another leader began.
+	charge charge
 	// before is what the stage had used when this run began.
 	before v1alpha1.TokenUsage
 	since  time.Time
+}
+
+// charge is what the queue charged for taking a scan.
+type charge struct {
+	lane   queue.Lane
+	user   string
+	tokens int64
 }
 
 // ScanChanged notes a scan as a watch event shows it. Versions older than the newest known one are ignored.
@@ -145,6 +154,13 @@ func (s *Scheduler) settle(st *scanState) {
 		Output:      record.Tokens.Output - r.before.Output,
 	}
 	took := record.FinishedAt.Sub(record.StartedAt.Time)
+	switch {
+	case r.charge == charge{}:
+	case class != "" && !pipeline.CountsAsAttempt(class):
+		s.unserved(r)
+	default:
+		s.queue.Adjust(r.charge.lane, r.charge.user, r.reserved-r.charge.tokens)
+	}
 	var charged int64
 	s.endRun(st, func(l *budget.Ledger, id string) {
 		switch class {
@@ -170,6 +186,10 @@ func (s *Scheduler) settle(st *scanState) {
 		Canary: r.canary, Reserved: r.reserved, Charged: charged, Usage: usage, Took: took,
 	})
 }
+
+// unserved gives back to the user what the queue charged for a run that came back through no fault of the scan's: it
+// finds its old place.
+func (s *Scheduler) unserved(r *run) { s.queue.Refund(r.charge.lane, r.charge.user, r.charge.tokens) }
 
 // endRun takes a run off its worker and its budget.
 func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {

@@ -446,6 +446,52 @@ func TestRateLimitedCallHoldsTheBudgetAndNothingIsLost(t *testing.T) {
 	}
 }
 
+// TestAScanThatComesBackUnservedFindsItsOldPlace: what its user was charged is given back, or others of its user and of
+// other users would go first.
+func TestAScanThatComesBackUnservedFindsItsOldPlace(t *testing.T) {
+	back := map[string]func(*world, *v1alpha1.Assignment) error{
+		"rate limited": func(w *world, a *v1alpha1.Assignment) error {
+			return w.fold("a1", pipeline.Completed{AssignmentID: a.ID, Outcomes: []pipeline.Outcome{{
+				Stage: v1alpha1.StageVision, StartedAt: w.clk.Now(), FinishedAt: w.clk.Now(),
+				Failure: &pipeline.Failure{Class: v1alpha1.FailureRateLimited, Message: "429", RetryAfter: time.Second},
+			}}})
+		},
+		"drained": func(w *world, a *v1alpha1.Assignment) error {
+			return w.fold("a1", pipeline.Released{AssignmentID: a.ID, Class: v1alpha1.FailureDrained, Message: "draining"})
+		},
+	}
+	for title, comeBack := range back {
+		t.Run(title, func(t *testing.T) {
+			w := newWorld(t)
+			w.standard(1_000_000)
+			for i := range 4 {
+				for _, u := range []string{"a", "b"} {
+					w.create(fmt.Sprint(u, i+1), user(u))
+					w.clk.Step(time.Millisecond)
+				}
+			}
+			w.worker("w1", "p", 3)
+			w.settle()
+			for _, n := range []string{"a1", "b1", "a2"} {
+				if w.workerOf(n) == "" {
+					t.Fatalf("scan %s is not among the first three", n)
+				}
+			}
+			if err := comeBack(w, w.get("a1").Status.Assignment); err != nil {
+				t.Fatal(err)
+			}
+			for range 50 {
+				w.settle()
+				w.clk.Step(100 * time.Millisecond)
+				w.worker("w1", "p", 3)
+			}
+			if w.workerOf("a1") == "" {
+				t.Error("another scan took its place")
+			}
+		})
+	}
+}
+
 func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
 	w := newWorld(t)
 	p := w.pool("p", v1alpha1.StageVision)
