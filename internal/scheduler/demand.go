@@ -85,7 +85,7 @@ func (s *Scheduler) feed(p *pool, acc *account) autoscale.Feed {
 	stats := acc.ledger.Stats(s.clk.Now())
 	part := float64(stats.RatePercent) / 100
 	f := autoscale.Feed{
-		TokensPerMinute:   float64(stats.TokensPerMinute) * part,
+		TokensPerMinute:   ours(stats),
 		RequestsPerMinute: float64(stats.RequestsPerMinute) * part,
 		Available:         float64(stats.Tokens.Available),
 		QuotaLeft:         -1,

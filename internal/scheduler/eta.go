@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
@@ -116,7 +117,7 @@ func (s *Scheduler) outlookOf(namespace string, stage v1alpha1.StageName, model 
 			}
 			seen[name] = true
 			stats := acc.ledger.Stats(now)
-			o.rate += float64(stats.TokensPerMinute) * float64(stats.RatePercent) / 100 / 60
+			o.rate += ours(stats) / 60
 			o.level += float64(stats.Tokens.Available)
 			until := time.Duration(0)
 			if !stats.ResumeAt.IsZero() {
@@ -135,6 +136,15 @@ func (s *Scheduler) outlookOf(namespace string, stage v1alpha1.StageName, model 
 		o.running = o.busy
 	}
 	return o
+}
+
+// ours is what a budget may spend of its tokens per minute: its share of the limit, less what others take.
+func ours(stats budget.Stats) float64 {
+	others := stats.Tokens.ForeignPerMinute
+	if stats.Project != nil {
+		others = max(others, stats.Project.ForeignPerMinute)
+	}
+	return max(float64(stats.TokensPerMinute)*float64(stats.RatePercent)/100-float64(others), 0)
 }
 
 // waitOf estimates how long a waiting scan has still to wait; ok is false where that is not known.

@@ -5,6 +5,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/eco2-team/scan-operator/internal/budget"
 )
 
 func TestOutlook(t *testing.T) {
@@ -162,5 +164,24 @@ func TestSlowStoresArePredicted(t *testing.T) {
 	got, ok := w.s.NewcomerWait("ns")
 	if want := left * 200 * time.Millisecond / 16; !ok || got < want/2 || got > 2*want {
 		t.Errorf("wait behind %d scans = %s, %t; want about %s", left, got, ok, want)
+	}
+}
+
+func TestOursLeavesWhatOthersTake(t *testing.T) {
+	tests := map[string]struct {
+		stats budget.Stats
+		want  float64
+	}{
+		"alone":                    {budget.Stats{TokensPerMinute: 1000, RatePercent: 95}, 950},
+		"others in the account":    {budget.Stats{TokensPerMinute: 1000, RatePercent: 95, Tokens: budget.Level{ForeignPerMinute: 300}}, 650},
+		"others in the project":    {budget.Stats{TokensPerMinute: 1000, RatePercent: 100, Project: &budget.Level{ForeignPerMinute: 400}}, 600},
+		"others take all there is": {budget.Stats{TokensPerMinute: 1000, RatePercent: 50, Tokens: budget.Level{ForeignPerMinute: 900}}, 0},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := ours(tc.stats); got != tc.want {
+				t.Errorf("tokens per minute = %v, want %v", got, tc.want)
+			}
+		})
 	}
 }
