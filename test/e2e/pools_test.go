@@ -77,16 +77,16 @@ func (p *pools) change(t *testing.T, spec string) {
 // ready lists the pods of a track that are ready, when there are n of them and no others.
 func (p *pools) ready(ctx context.Context, t *testing.T, track string, n int) (names []string) {
 	t.Helper()
-	var last string
+	var last []string
 	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		pods := &corev1.PodList{}
 		if err := p.List(ctx, pods, client.MatchingLabels{v1alpha1.LabelPool: "scans", v1alpha1.LabelTrack: track}); err != nil {
 			return false, err
 		}
-		names, last = nil, ""
+		names, last = nil, nil
 		for i := range pods.Items {
 			pod := &pods.Items[i]
-			last += fmt.Sprintf("%s %s %v; ", pod.Name, pod.Status.Phase, pod.DeletionTimestamp)
+			last = append(last, fmt.Sprintf("%s %s %v", pod.Name, pod.Status.Phase, pod.DeletionTimestamp))
 			for _, c := range pod.Status.Conditions {
 				if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue && pod.DeletionTimestamp.IsZero() {
 					names = append(names, pod.Name)
@@ -96,7 +96,7 @@ func (p *pools) ready(ctx context.Context, t *testing.T, track string, n int) (n
 		return len(pods.Items) == n && len(names) == n, nil
 	})
 	if err != nil {
-		t.Fatalf("wait for %d ready pods of track %s: %v; there are: %s", n, track, err, last)
+		t.Fatalf("wait for %d ready pods of track %s: %v; there are: %s", n, track, err, strings.Join(last, ", "))
 	}
 	return names
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -35,7 +36,7 @@ func main() {
 	klog.SetLogger(logr.Discard())
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o)
+	err := run(ctx, o, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
@@ -43,7 +44,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) error {
+func run(ctx context.Context, o options, out io.Writer) error {
 	match, err := regexp.Compile(o.scenarios)
 	if err != nil {
 		return fmt.Errorf("--scenarios: %w", err)
@@ -54,8 +55,8 @@ func run(ctx context.Context, o options) error {
 			continue
 		}
 		ran = true
-		fmt.Printf("== %s: %s\n", s.name, s.about)
-		if err := s.run(ctx, o); err != nil {
+		fmt.Fprintf(out, "== %s: %s\n", s.name, s.about)
+		if err := s.run(ctx, o, out); err != nil {
 			return fmt.Errorf("scenario %s: %w", s.name, err)
 		}
 	}
@@ -65,7 +66,7 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-func (s scenario) run(ctx context.Context, o options) (err error) {
+func (s scenario) run(ctx context.Context, o options, out io.Writer) (err error) {
 	w, err := newWorld(ctx, o, s)
 	if err != nil {
 		return err
@@ -74,5 +75,5 @@ func (s scenario) run(ctx context.Context, o options) (err error) {
 	if err := w.play(ctx, s); err != nil {
 		return err
 	}
-	return w.report(ctx, s)
+	return w.report(ctx, s, out)
 }

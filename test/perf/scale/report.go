@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 )
 
 // report prints what was seen.
-func (w *world) report(ctx context.Context, s scenario) error {
+func (w *world) report(ctx context.Context, s scenario, out io.Writer) error {
 	var scans v1alpha1.ScanRequestList
 	if err := w.client.List(ctx, &scans, client.InNamespace(w.stack.Namespace())); err != nil {
 		return fmt.Errorf("list the scans: %w", err)
@@ -39,27 +40,27 @@ func (w *world) report(ctx context.Context, s scenario) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("scans        %d of %d succeeded, the last after %.1f s; first stage begun after %.2f s; 429s %d; calls paid for more than once %d of %d\n",
+	fmt.Fprintf(out, "scans        %d of %d succeeded, the last after %.1f s; first stage begun after %.2f s; 429s %d; calls paid for more than once %d of %d\n",
 		succeeded, len(scans.Items), last.Sub(w.begun).Seconds(), first.Sub(w.begun).Seconds(),
 		stats.RateLimitedTotal(), stats.Payments.PaidMoreThanOnce, stats.Payments.Distinct)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, pool := range []string{"vision", "answer"} {
-		w.reportPool(pool, s)
+		w.reportPool(pool, s, out)
 	}
 	cpu := w.children.cpuSeconds()
 	for _, program := range slices.Sorted(maps.Keys(cpu)) {
-		fmt.Printf("processor    %-15s %6.2f s per 1,000 scans\n", program, cpu[program]*1000/float64(max(len(scans.Items), 1)))
+		fmt.Fprintf(out, "processor    %-15s %6.2f s per 1,000 scans\n", program, cpu[program]*1000/float64(max(len(scans.Items), 1)))
 	}
 	for _, peak := range w.children.peaks("worker") {
-		fmt.Printf("memory       a worker had %d MiB at most\n", peak>>20)
+		fmt.Fprintf(out, "memory       a worker had %d MiB at most\n", peak>>20)
 	}
-	fmt.Printf("calls        %d at a time at most\n", stats.MaxInFlight)
+	fmt.Fprintf(out, "calls        %d at a time at most\n", stats.MaxInFlight)
 	return nil
 }
 
 // reportPool prints when a pool changed and how it stood every five seconds. The lock must be held.
-func (w *world) reportPool(pool string, s scenario) {
+func (w *world) reportPool(pool string, s scenario, out io.Writer) {
 	var changes []string
 	var most, desired, flight int32
 	var atMost, wanted, working, full time.Duration = -1, -1, -1, -1
@@ -93,15 +94,15 @@ func (w *world) reportPool(pool string, s scenario) {
 		}
 	}
 	end := s.last + s.settle
-	fmt.Printf("pool %-7s first worker wanted after %s, ready after %s; most wanted: %d, after %s, ready after %s; at most %d calls\n",
+	fmt.Fprintf(out, "pool %-7s first worker wanted after %s, ready after %s; most wanted: %d, after %s, ready after %s; at most %d calls\n",
 		pool, seconds(wanted), seconds(working), most, seconds(atMost), seconds(full), flight)
-	fmt.Printf("             %d decisions in %s: %s\n", decisions, end, strings.Join(changes, ", "))
+	fmt.Fprintf(out, "             %d decisions in %s: %s\n", decisions, end, strings.Join(changes, ", "))
 	if s.last < time.Minute {
 		return
 	}
 	for at := time.Duration(0); at < end; at += 10 * time.Second {
 		now := w.at(pool, at)
-		fmt.Printf("  %4.0fs %5.1f scans/s  %-10s %2d wanted %2d ready  %4d queued %4d in flight  %s\n", at.Seconds(),
+		fmt.Fprintf(out, "  %4.0fs %5.1f scans/s  %-10s %2d wanted %2d ready  %4d queued %4d in flight  %s\n", at.Seconds(),
 			s.rate(at), strings.Repeat("#", int(now.desired)), now.desired, now.ready, now.queued, now.flight, now.limitedBy)
 	}
 }

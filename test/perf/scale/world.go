@@ -21,40 +21,31 @@ import (
 	"github.com/eco2-team/scan-operator/test/load"
 )
 
-// manifests are a budget and one pool each for photos and answers.
-const manifests = `apiVersion: scan.growbin.app/v1alpha1
+// budget is the one budget, pool each of the two pools.
+const (
+	budget = `apiVersion: scan.growbin.app/v1alpha1
 kind: TokenBudget
 metadata: {name: account}
 spec:
   secretRef: {name: account, key: api-key}
   models: [gpt-5.1]
-  tokensPerMinute: %[1]d
+  tokensPerMinute: %d
   requestsPerMinute: 1000000
----
-apiVersion: scan.growbin.app/v1alpha1
-kind: WorkerPool
-metadata: {name: vision}
-spec:
-  stages: [vision, rule]
-  budgets: [{name: account}]
-  concurrencyPerWorker: %[2]d
-  minReplicas: %[3]d
-  maxReplicas: %[4]d
-  behavior: {scaleDown: {stabilizationWindowSeconds: 30}}
-  stageDefaults: {timeoutSeconds: 60, maxOutputTokens: 300}
----
-apiVersion: scan.growbin.app/v1alpha1
-kind: WorkerPool
-metadata: {name: answer}
-spec:
-  stages: [answer, reward]
-  budgets: [{name: account}]
-  concurrencyPerWorker: %[2]d
-  minReplicas: %[3]d
-  maxReplicas: %[4]d
-  behavior: {scaleDown: {stabilizationWindowSeconds: 30}}
-  stageDefaults: {timeoutSeconds: 60, maxOutputTokens: 800}
 `
+	pool = `---
+apiVersion: scan.growbin.app/v1alpha1
+kind: WorkerPool
+metadata: {name: %s}
+spec:
+  stages: %s
+  budgets: [{name: account}]
+  concurrencyPerWorker: %d
+  minReplicas: %d
+  maxReplicas: %d
+  behavior: {scaleDown: {stabilizationWindowSeconds: 30}}
+  stageDefaults: {timeoutSeconds: 60, maxOutputTokens: %d}
+`
+)
 
 // world is a stack, those who watch it, and what they saw.
 type world struct {
@@ -90,7 +81,9 @@ func newWorld(ctx context.Context, o options, s scenario) (*world, error) {
 	if err := os.MkdirAll(objects, 0o700); err != nil {
 		return nil, err
 	}
-	yaml := fmt.Appendf(nil, manifests, s.tokensPerMinute, s.perWorker, s.minReplicas, s.maxReplicas)
+	yaml := fmt.Appendf(nil, budget, s.tokensPerMinute)
+	yaml = fmt.Appendf(yaml, pool, "vision", "[vision, rule]", s.perWorker, s.minReplicas, s.maxReplicas, 300)
+	yaml = fmt.Appendf(yaml, pool, "answer", "[answer, reward]", s.perWorker, s.minReplicas, s.maxReplicas, 800)
 	if err := os.WriteFile(filepath.Join(objects, "stack.yaml"), yaml, 0o600); err != nil {
 		return nil, err
 	}
