@@ -27,9 +27,16 @@ var managedKinds = []schema.GroupVersionKind{
 // newMapper maps the kinds to their resources without asking the API server, which may be away while the manager
 // starts: it then waits for it, as its caches do, instead of ending and being restarted ever later.
 func newMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
-	mapper := meta.NewDefaultRESTMapper(nil)
+	var versions []schema.GroupVersion
 	for _, kind := range managedKinds {
-		mapper.Add(kind, meta.RESTScopeNamespace)
+		versions = append(versions, kind.GroupVersion())
+	}
+	mapper := meta.NewDefaultRESTMapper(versions)
+	for _, kind := range managedKinds {
+		// The caches look up the kinds of lists, too. The kind itself comes last: it is what its resource maps back to.
+		plural, singular := meta.UnsafeGuessKindToResource(kind)
+		mapper.AddSpecific(kind.GroupVersion().WithKind(kind.Kind+"List"), plural, singular, meta.RESTScopeNamespace)
+		mapper.AddSpecific(kind, plural, singular, meta.RESTScopeNamespace)
 	}
 	return mapper, nil
 }
