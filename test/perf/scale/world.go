@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,14 +125,16 @@ func (w *world) watch(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("watch pools: %w", err)
 	}
-	informer, err := pools.GetInformer(ctx, &v1alpha1.WorkerPool{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return fmt.Errorf("watch pools: %w", err)
-	}
-	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: w.observe, UpdateFunc: func(_, obj any) { w.observe(obj) },
-	}); err != nil {
-		return fmt.Errorf("watch pools: %w", err)
+	for _, kind := range []client.Object{&v1alpha1.WorkerPool{}, &appsv1.Deployment{}} {
+		informer, err := pools.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
+		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc: w.observe, UpdateFunc: func(_, obj any) { w.observe(obj) },
+		}); err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
 	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	w.stop = stop
@@ -142,21 +145,36 @@ func (w *world) watch(ctx context.Context) (err error) {
 	return nil
 }
 
+// observe takes note of a pool, whose status follows it every five seconds, or of its Deployment, which follows at once.
 func (w *world) observe(obj any) {
-	p, ok := obj.(*v1alpha1.WorkerPool)
-	if !ok {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := &p.Status
-	now := sighting{
-		pool: p.Name, desired: s.DesiredReplicas, ready: s.ReadyReplicas, queued: s.Queued, flight: s.InFlight, limitedBy: s.LimitedBy,
+	var now sighting
+	switch o := obj.(type) {
+	case *v1alpha1.WorkerPool:
+		now = w.last(o.Name)
+		now.queued, now.flight, now.limitedBy = o.Status.Queued, o.Status.InFlight, o.Status.LimitedBy
+	case *appsv1.Deployment:
+		now = w.last(o.Labels[v1alpha1.LabelPool])
+		now.ready = o.Status.ReadyReplicas
+		if o.Spec.Replicas != nil {
+			now.desired = *o.Spec.Replicas
+		}
 	}
 	if !w.begun.IsZero() {
 		now.at = time.Since(w.begun)
 	}
 	w.seen = append(w.seen, now)
+}
+
+// last is what was seen last of a pool. The lock must be held.
+func (w *world) last(pool string) sighting {
+	for _, s := range slices.Backward(w.seen) {
+		if s.pool == pool {
+			return s
+		}
+	}
+	return sighting{pool: pool}
 }
 
 func (w *world) close() error {
