@@ -41,6 +41,16 @@ type Level struct {
 	ForeignPerMinute int64
 }
 
+// PerSecond is what we may use of the bucket's refill, per second: a part of the limit, in percent, and no more than
+// others leave.
+func (l *Level) PerSecond(ratePercent int32) float64 {
+	if l.Window <= 0 {
+		return 0
+	}
+	refill := float64(l.Limit) / l.Window.Seconds()
+	return max(0, min(refill*float64(ratePercent)/100, refill-float64(l.ForeignPerMinute)/60))
+}
+
 // Stats is where a budget stands.
 type Stats struct {
 	// TokensPerMinute and RequestsPerMinute are the limits in force, the provider's word where it is followed.

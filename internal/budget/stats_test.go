@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -33,6 +34,28 @@ func TestStats(t *testing.T) {
 	}
 	if s := l.Stats(epoch.Add(60 * time.Second)); s.TokensLastMinute != 4000 || s.RequestsLastMinute != 1 {
 		t.Errorf("%d tokens in %d calls in the last minute, want 4000 in 1", s.TokensLastMinute, s.RequestsLastMinute)
+	}
+}
+
+func TestPerSecond(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		level   Level
+		percent int32
+		want    float64
+	}{
+		"all of it":                     {Level{Limit: 60_000, Window: time.Minute}, 100, 1000},
+		"a part":                        {Level{Limit: 60_000, Window: time.Minute}, 95, 950},
+		"a day's":                       {Level{Limit: 86_400, Window: day}, 50, 0.5},
+		"others use less than is left":  {Level{Limit: 60_000, Window: time.Minute, ForeignPerMinute: 3000}, 90, 900},
+		"others use more than that":     {Level{Limit: 60_000, Window: time.Minute, ForeignPerMinute: 18_000}, 95, 700},
+		"others use more than there is": {Level{Limit: 60_000, Window: time.Minute, ForeignPerMinute: 90_000}, 95, 0},
+		"a limit that is not in use":    {Level{}, 95, 0},
+	}
+	for name, test := range tests {
+		if got := test.level.PerSecond(test.percent); math.Abs(got-test.want) > 1e-9 {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
 	}
 }
 

@@ -149,6 +149,24 @@ func (q *Queue) LenLane(key Lane) Counts {
 	return l.counts()
 }
 
+// LenDomain counts the items of all lanes that compete with a lane, itself
+// included, by state, as of the last Upsert or Pick: O(lanes of the domain).
+func (q *Queue) LenDomain(key Lane) Counts {
+	var sum Counts
+	d := q.find(key)
+	if d == nil {
+		return sum
+	}
+	for _, l := range d.lanes {
+		c := l.counts()
+		sum.Ready += c.Ready
+		sum.BackingOff += c.BackingOff
+		sum.Suspended += c.Suspended
+		sum.ReadyTokens += c.ReadyTokens
+	}
+	return sum
+}
+
 func (l *lane) counts() Counts {
 	ready := l.backlog(Ready)
 	return Counts{

@@ -224,6 +224,7 @@ func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write
 	st.run = r
 	p.workers.given(r.canary, p.spec.Canary)
 	s.load(r.worker, +1)
+	s.running[stageKey{st.name.Namespace, r.stage}]++
 	timeout := defaultCallTimeout
 	if t := p.spec.StageDefaults.TimeoutSeconds; t > 0 {
 		timeout = time.Duration(t) * time.Second

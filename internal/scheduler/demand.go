@@ -83,11 +83,11 @@ func (s *Scheduler) queuedFor(p *pool) int {
 // feed is what a budget can pay for in a pool.
 func (s *Scheduler) feed(p *pool, acc *account) autoscale.Feed {
 	stats := acc.ledger.Stats(s.clk.Now())
-	part := float64(stats.RatePercent) / 100
+	tokens := tokensOf(&stats, 0)
 	f := autoscale.Feed{
-		TokensPerMinute:   ours(stats),
-		RequestsPerMinute: float64(stats.RequestsPerMinute) * part,
-		Available:         float64(stats.Tokens.Available),
+		TokensPerMinute:   tokens.rate * 60,
+		RequestsPerMinute: stats.Requests.PerSecond(stats.RatePercent) * 60,
+		Available:         tokens.level,
 		QuotaLeft:         -1,
 	}
 	if q := acc.spec.Quota; q != nil {
@@ -129,11 +129,20 @@ func (s *Scheduler) sharing(namespace string, stage v1alpha1.StageName, acc *acc
 	return pools
 }
 
-// usualCost is what a stage of one scan costs: as learned, else by the provider's formula for a short call.
+// usualCost is what a stage of one scan that names no model costs a budget.
 func (s *Scheduler) usualCost(p *pool, stage v1alpha1.StageName, acc *account) autoscale.Cost {
 	model := s.model(p, &v1alpha1.ScanRequestSpec{})
 	if !acc.serves(model) && len(acc.spec.Models) > 0 {
 		model = acc.spec.Models[0]
+	}
+	return s.costOf(p, stage, model)
+}
+
+// costOf is what a call of a stage with a model costs in a pool: as learned, else by the provider's formula for a short
+// call. A stage that needs no tokens costs the time alone.
+func (s *Scheduler) costOf(p *pool, stage v1alpha1.StageName, model string) autoscale.Cost {
+	if !pipeline.NeedsTokens(stage) {
+		return autoscale.Cost{Seconds: usualSeconds}
 	}
 	if e, ok := s.estimator.Expect(string(stage), model); ok && e.Charge > 0 && e.Seconds > 0 {
 		return autoscale.Cost{Tokens: e.Charge, Calls: 1, Seconds: e.Seconds}

@@ -11,140 +11,239 @@ import (
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
+// flow is what a limit lets through: so much at once, and so much more per second.
+type flow struct{ level, rate float64 }
+
+// takes is the time until so much has been let through, in seconds; ok is false where it never is.
+func (f flow) takes(n float64) (seconds float64, ok bool) {
+	if n <= f.level {
+		return 0, true
+	}
+	if f.rate <= 0 {
+		return 0, false
+	}
+	return (n - f.level) / f.rate, true
+}
+
+func (f *flow) add(g flow) {
+	f.level += g.level
+	f.rate += g.rate
+}
+
 // outlook is what an estimate of a wait is made from.
 type outlook struct {
-	// model is the model of the calls, charge what one of them usually reserves.
-	model  string
-	charge float64
-	// rate is what the budgets refill together, in tokens per second; level what is in them now, below zero where
-	// they owe. held is how long they all are held back from now on.
-	rate, level float64
-	held        time.Duration
-	// ahead and tokensAhead are the scans that go first and what they reserve; own is what the scan reserves.
+	// tokens and requests are what the budgets let through together. held is how long they all are held back.
+	tokens   flow
+	requests []flow // by minute, and by day where every budget has such a limit
+	held     time.Duration
+	// own is what the scan reserves, zero where it needs no tokens; ahead and tokensAhead are the scans that go
+	// first and what they reserve.
+	own         int64
 	ahead       int
 	tokensAhead int64
-	own         int64
-	// slots and busy are the places at the pool's workers and how many are taken, for seconds each.
-	slots, busy int
-	seconds     float64
-	// follow is what each scan ahead will reserve for a later stage when this one is done, and thereby before the
-	// scan's turn: later stages go first. running is the number of scans of this stage under way.
-	follow  float64
-	running int
-	// stores is how many assignments can be stored in a second: with a slow API server that is what scans wait for.
-	// Zero where it is not known.
-	stores float64
+	// slots and busy are the places at the pools' workers and how many are taken, for seconds each. aheadHere are
+	// the scans ahead that need one of them.
+	slots, busy, aheadHere int
+	seconds                float64
+	// follow is what a scan of this stage will reserve for a later one when it is done, and thereby before the
+	// scan's turn: later stages go first. running and aheadStage are the scans of this stage under way and ahead.
+	// followHere says that the later stage needs one of the slots too.
+	follow              float64
+	running, aheadStage int
+	followHere          bool
 }
 
 // wait estimates the time until the scan is assigned; ok is false where nothing feeds it.
-func (o outlook) wait() (d time.Duration, ok bool) {
+//
+// What goes first are the scans ahead, and the later stages that come in meanwhile: of the scans under way, which are
+// done evenly over the time a call takes, and of the scans ahead that are assigned and done before the scan's own turn.
+// The latter depend on the wait itself, so that it is found by iteration.
+func (o *outlook) wait() (d time.Duration, ok bool) {
 	if o.slots == 0 {
 		return 0, false
 	}
-	var byTokens, byStores float64
-	if o.own > 0 {
-		if o.rate <= 0 {
-			return 0, false
-		}
-		byTokens = o.served(float64(o.tokensAhead+o.own)-o.level, o.follow, o.rate)
-	}
-	if o.stores > 0 {
-		follow := 0.0
-		if o.follow > 0 {
-			follow = 1
-		}
-		byStores = o.served(float64(o.ahead), follow, o.stores)
-	}
-	// Places become free evenly, each after the time a call takes.
-	byWorkers := 0.0
-	if lack := o.ahead + 1 - (o.slots - o.busy); lack > 0 {
-		byWorkers = float64(lack) * o.seconds / float64(o.slots)
-	}
-	return o.held + time.Duration(max(byTokens, byStores, byWorkers)*float64(time.Second)), true
-}
-
-// served is after how many seconds need has been served at a rate.
-//
-// With it are served the later stages that come in meanwhile, of follow each: of the scans under way, which are done
-// evenly over the time a call takes, and of the scans ahead that are assigned and done before the scan's own turn.
-// The latter depend on the time itself, so that it is found by iteration.
-func (o outlook) served(need, follow, rate float64) float64 {
-	t := max(need/rate, 0)
-	for range 12 {
-		done := 0.0
-		if o.seconds > 0 {
-			done = float64(o.running) * min(t/o.seconds, 1)
-			if t > o.seconds {
-				done += float64(o.ahead) * (t - o.seconds) / t
+	wait := 0.0
+	for range 16 {
+		follow := o.following(wait)
+		longest := o.byWorkers(follow)
+		if o.own > 0 {
+			byTokens, fed := o.tokens.takes(float64(o.tokensAhead+o.own) + o.follow*follow)
+			if !fed {
+				return 0, false
+			}
+			longest = max(longest, byTokens)
+			for _, requests := range o.requests {
+				byRequests, fed := requests.takes(float64(o.ahead+1) + follow)
+				if !fed {
+					return 0, false
+				}
+				longest = max(longest, byRequests)
 			}
 		}
-		t = max((need+follow*done)/rate, 0)
+		wait = longest
 	}
-	return t
+	const most = 1e6 // seconds; beyond it only the order of magnitude is known anyway
+	return o.held + time.Duration(min(wait, most)*float64(time.Second)), true
+}
+
+// following is the number of later stages that come in within a time.
+func (o *outlook) following(seconds float64) float64 {
+	if o.follow == 0 || o.seconds <= 0 {
+		return 0
+	}
+	n := float64(o.running) * min(seconds/o.seconds, 1)
+	if seconds > o.seconds {
+		n += float64(o.aheadStage) * (seconds - o.seconds) / seconds
+	}
+	return n
+}
+
+// byWorkers is the time until a place is free, in seconds: places become free evenly, each after the time a call takes.
+func (o *outlook) byWorkers(follow float64) float64 {
+	lack := float64(o.aheadHere + 1 - (o.slots - o.busy))
+	if o.followHere {
+		lack += follow
+	}
+	return max(lack, 0) * o.seconds / float64(o.slots)
 }
 
 // outlookFor gathers what the estimate for a waiting scan is made from.
 func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName) outlook {
-	o := s.outlookOf(st.name.Namespace, stage, s.lane(st, stage).Model)
+	lane := s.lane(st, stage)
 	pos, _ := s.queue.Position(st.name.String())
-	o.ahead, o.tokensAhead = pos.Ahead, pos.TokensAhead
+	var own int64
 	if item, ok := s.queue.Get(st.name.String()); ok {
-		o.own = item.Tokens
+		own = item.Tokens
 	}
-	return o
+	return s.outlookOf(lane, pos.Ahead, pos.TokensAhead, own)
 }
 
-// outlookOf gathers what is the same for all scans of a stage and a model.
-func (s *Scheduler) outlookOf(namespace string, stage v1alpha1.StageName, model string) outlook {
-	now := s.clk.Now()
-	o := outlook{model: model, stores: s.storesPerSecond()}
-	if e, ok := s.estimator.Expect(string(stage), model); ok {
-		o.seconds, o.charge = e.Seconds, e.Charge
-	}
-	held, seen := time.Duration(-1), map[types.NamespacedName]bool{}
-	for _, p := range s.byStage[stageKey{namespace, stage}] {
+// outlookOf gathers what the estimate for a scan in a lane is made from, which has so many scans and tokens ahead.
+func (s *Scheduler) outlookOf(lane queue.Lane, ahead int, tokensAhead, own int64) outlook {
+	stage := v1alpha1.StageName(lane.Stage)
+	pools := s.byStage[stageKey{lane.Namespace, stage}]
+	o := outlook{ahead: ahead, tokensAhead: tokensAhead, own: own, aheadStage: ahead, aheadHere: ahead}
+	for _, p := range pools {
 		for w := range p.workers.all() {
 			if !w.Draining {
 				o.slots += w.Capacity
 				o.busy += w.inFlight
 			}
 		}
-		for _, ref := range p.spec.Budgets {
-			name := types.NamespacedName{Namespace: namespace, Name: ref.Name}
-			acc := s.budgets[name]
-			if acc == nil || !acc.key.Ready || seen[name] || !acc.serves(model) {
-				continue
-			}
-			seen[name] = true
-			stats := acc.ledger.Stats(now)
-			o.rate += ours(stats) / 60
-			o.level += float64(stats.Tokens.Available)
-			until := time.Duration(0)
-			if !stats.ResumeAt.IsZero() {
-				until = max(stats.ResumeAt.Sub(now), 0)
-			}
-			if held < 0 || until < held {
-				held = until
-			}
-		}
 	}
-	o.held = max(held, 0)
+	payers := s.payersOf(lane)
+	s.addBudgets(&o, payers)
+	if len(pools) > 0 {
+		o.seconds = s.costOf(pools[0], stage, lane.Model).Seconds
+	}
 	if stage == v1alpha1.StageVision {
-		if e, ok := s.estimator.Expect(string(v1alpha1.StageAnswer), model); ok {
-			o.follow = e.Charge
-		}
-		o.running = o.busy
+		s.addFollowers(&o, lane)
 	}
 	return o
 }
 
-// ours is what a budget may spend of its tokens per minute: its share of the limit, less what others take.
-func ours(stats budget.Stats) float64 {
-	others := stats.Tokens.ForeignPerMinute
-	if stats.Project != nil {
-		others = max(others, stats.Project.ForeignPerMinute)
+// payersOf are the budgets that pay for a lane's calls and have a key.
+func (s *Scheduler) payersOf(lane queue.Lane) []*account {
+	var payers []*account
+	seen := map[types.NamespacedName]bool{}
+	for _, p := range s.byStage[stageKey{lane.Namespace, v1alpha1.StageName(lane.Stage)}] {
+		for _, ref := range p.spec.Budgets {
+			name := types.NamespacedName{Namespace: lane.Namespace, Name: ref.Name}
+			if acc := s.budgets[name]; acc != nil && acc.key.Ready && acc.serves(lane.Model) && !seen[name] {
+				seen[name] = true
+				payers = append(payers, acc)
+			}
+		}
 	}
-	return max(float64(stats.TokensPerMinute)*float64(stats.RatePercent)/100-float64(others), 0)
+	return payers
+}
+
+// addBudgets sums up what budgets let through. Of budgets that are held only those count that are held for the
+// shortest, and one of which it is not known for how long does not.
+func (s *Scheduler) addBudgets(o *outlook, payers []*account) {
+	now, first := s.clk.Now(), true
+	var minute, day flow
+	daily := true
+	for _, acc := range payers {
+		stats := acc.ledger.Stats(now)
+		held, known := heldFor(&stats, now)
+		if !known || !first && held > o.held {
+			continue
+		}
+		if first || held < o.held {
+			first, o.held = false, held
+			o.tokens, minute, day, daily = flow{}, flow{}, flow{}, true
+		}
+		o.tokens.add(tokensOf(&stats, held))
+		minute.add(levelFlow(&stats.Requests, stats.RatePercent, held))
+		if d := stats.RequestsPerDay; d != nil {
+			day.add(levelFlow(d, stats.RatePercent, held))
+		} else {
+			daily = false
+		}
+	}
+	if first {
+		return
+	}
+	o.requests = append(o.requests, minute)
+	if daily {
+		o.requests = append(o.requests, day)
+	}
+}
+
+// heldFor is how long a budget sends nothing; known is false where only an event helps.
+func heldFor(stats *budget.Stats, now time.Time) (held time.Duration, known bool) {
+	until := stats.ResumeAt
+	switch {
+	case stats.Hold != "" && until.IsZero():
+		return 0, false
+	case stats.Hold == "" && stats.QuotaExhausted:
+		until = stats.QuotaPeriodEnd
+	}
+	return max(until.Sub(now), 0), true
+}
+
+// tokensOf is what a budget lets through after a hold: what others are believed to use is theirs.
+func tokensOf(stats *budget.Stats, held time.Duration) flow {
+	f := levelFlow(&stats.Tokens, stats.RatePercent, held)
+	if stats.Project != nil {
+		project := levelFlow(stats.Project, stats.RatePercent, held)
+		f = flow{level: min(f.level, project.level), rate: min(f.rate, project.rate)}
+	}
+	return f
+}
+
+// levelFlow is what a bucket lets through after a hold, in which it refills.
+func levelFlow(l *budget.Level, ratePercent int32, held time.Duration) flow {
+	f := flow{level: float64(l.Available), rate: l.PerSecond(ratePercent)}
+	if held > 0 {
+		f.level = min(f.level+f.rate*held.Seconds(), float64(l.Limit))
+	}
+	return f
+}
+
+// addFollowers adds the answers that come in before the turn of a photo, where the same budgets pay for them.
+func (s *Scheduler) addFollowers(o *outlook, lane queue.Lane) {
+	o.running = s.running[stageKey{lane.Namespace, v1alpha1.StageVision}]
+	pools := s.byStage[stageKey{lane.Namespace, v1alpha1.StageAnswer}]
+	answer := queue.Lane{Namespace: lane.Namespace, Stage: string(v1alpha1.StageAnswer), Model: lane.Model}
+	if len(pools) > 0 && lane.Model == s.model(s.byStage[stageKey{lane.Namespace, v1alpha1.StageVision}][0], &v1alpha1.ScanRequestSpec{}) {
+		answer.Model = s.model(pools[0], &v1alpha1.ScanRequestSpec{}) // the scans name no model
+	}
+	if len(pools) == 0 || s.domain(answer) != s.domain(lane) {
+		return
+	}
+	o.follow = s.costOf(pools[0], v1alpha1.StageAnswer, answer.Model).Tokens
+	for _, p := range pools {
+		for _, stage := range p.spec.Stages {
+			o.followHere = o.followHere || stage == v1alpha1.StageVision
+		}
+	}
+	// All answers that wait are ahead, but for those of a lower priority.
+	o.aheadStage = max(o.ahead-s.queue.Ready(lane.Namespace, string(v1alpha1.StageAnswer)), 0)
+	if !o.followHere {
+		o.aheadHere = o.aheadStage
+	}
 }
 
 // waitOf estimates how long a waiting scan has still to wait; ok is false where that is not known.
@@ -153,7 +252,8 @@ func (s *Scheduler) waitOf(st *scanState) (time.Duration, bool) {
 	if st.obj.Spec.Suspend || stage == "" {
 		return 0, false
 	}
-	d, ok := s.outlookFor(st, stage).wait()
+	o := s.outlookFor(st, stage)
+	d, ok := o.wait()
 	if r := st.obj.Status.Retry; ok && r != nil && r.Stage == stage {
 		d = max(d, r.After.Sub(s.clk.Now()))
 	}
@@ -161,8 +261,8 @@ func (s *Scheduler) waitOf(st *scanState) (time.Duration, bool) {
 }
 
 // NewcomerWait estimates the wait of a scan that would be created now by a user who has none; ok is false where
-// that is not known. It is the wait behind everything that is in the queue for the first stage, and so the
-// longest a newcomer has to expect.
+// that is not known. It is the wait behind everything that is paid from the same budgets, and so the longest a
+// newcomer has to expect.
 func (s *Scheduler) NewcomerWait(namespace string) (wait time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,11 +271,9 @@ func (s *Scheduler) NewcomerWait(namespace string) (wait time.Duration, ok bool)
 	if len(pools) == 0 {
 		return 0, false
 	}
-	o := s.outlookOf(namespace, stage, s.model(pools[0], &v1alpha1.ScanRequestSpec{}))
-	counts := s.queue.LenLane(queue.Lane{Namespace: namespace, Stage: string(stage), Model: o.model})
-	o.ahead, o.tokensAhead, o.own = counts.Ready, counts.ReadyTokens, int64(o.charge)
-	if counts.Ready > 0 {
-		o.own = counts.ReadyTokens / int64(counts.Ready)
-	}
+	lane := queue.Lane{Namespace: namespace, Stage: string(stage), Model: s.model(pools[0], &v1alpha1.ScanRequestSpec{})}
+	backlog := s.queue.LenDomain(lane)
+	own := s.costOf(pools[0], stage, lane.Model).Tokens
+	o := s.outlookOf(lane, backlog.Ready, backlog.ReadyTokens, int64(own))
 	return o.wait()
 }

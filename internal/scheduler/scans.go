@@ -200,6 +200,7 @@ func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
 	st.run = nil
 	st.waitingSince = s.clk.Now()
 	s.load(r.worker, -1)
+	s.running[stageKey{st.name.Namespace, r.stage}]--
 	if acc := s.budgets[r.budget]; acc != nil {
 		end(acc.ledger, r.id)
 		s.noteHold(acc)
@@ -210,6 +211,7 @@ func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
 func (s *Scheduler) adopt(st *scanState, a *v1alpha1.Assignment) {
 	st.run = s.runOf(st, a)
 	s.load(st.run.worker, +1)
+	s.running[stageKey{st.name.Namespace, a.Stage}]++
 	if acc := s.budgets[st.run.budget]; acc != nil && a.ReservedTokens > 0 {
 		acc.ledger.Reserve(a.ID, a.ReservedTokens, s.clk.Now())
 	}

@@ -110,7 +110,9 @@ type Scheduler struct {
 	scans     map[types.NamespacedName]*scanState
 	pools     map[types.NamespacedName]*pool
 	byStage   map[stageKey][]*pool
-	budgets   map[types.NamespacedName]*account
+	// running counts the assignments by stage.
+	running map[stageKey]int
+	budgets map[types.NamespacedName]*account
 	// groups names the group of each budget; see domain.
 	groups  map[types.NamespacedName]types.NamespacedName
 	workers map[types.NamespacedName]*worker
@@ -162,6 +164,7 @@ func New(opts Options) *Scheduler {
 		scans:        map[types.NamespacedName]*scanState{},
 		pools:        map[types.NamespacedName]*pool{},
 		byStage:      map[stageKey][]*pool{},
+		running:      map[stageKey]int{},
 		budgets:      map[types.NamespacedName]*account{},
 		workers:      map[types.NamespacedName]*worker{},
 		blocked:      map[queue.Lane]block{},
