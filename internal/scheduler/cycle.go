@@ -75,13 +75,6 @@ func (s *Scheduler) cycle() work {
 	return work{writes: writes, looks: looks, expired: expired, next: next}
 }
 
-// block is why the first scan of a lane cannot go now.
-type block struct {
-	reason, message string
-	// retryAt is when it is worth another look if nothing else happens; zero where only an event helps.
-	retryAt time.Time
-}
-
 // place tries to give the item's stage to a worker. It returns the write to do, if any, and what the queue is to
 // do with the item.
 func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decision) {
@@ -96,7 +89,7 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 	for _, p := range pools {
 		w := p.workers.free(p.spec.Canary)
 		if w == nil {
-			best.worse(refusal{reason: v1alpha1.ReasonWaitingForWorker, message: busyMessage(p)})
+			best.worse(refused(v1alpha1.ReasonWaitingForWorker, busyMessage(p)))
 			continue
 		}
 		r, why := s.reserve(st, p, stage, now)
@@ -112,31 +105,12 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 		s.suspects = append(s.suspects, st)
 		return nil, queue.Drop
 	}
-	s.blocked[item.Lane] = block{reason: best.reason, message: best.message, retryAt: earliest(s.blocked[item.Lane].retryAt, best.retryAt)}
+	best.retryAt = earliest(s.blocked[item.Lane].retryAt, best.retryAt)
+	s.blocked[item.Lane] = best.block
 	if best.onlyThis {
 		return nil, queue.Skip
 	}
 	return nil, queue.SkipLane
-}
-
-// refusal is why a pool cannot take a scan now.
-type refusal struct {
-	reason, message string
-	retryAt         time.Time
-	// onlyThis says that a smaller scan of the same lane might be taken.
-	onlyThis bool
-	// impossible says that waiting will not help.
-	impossible bool
-}
-
-// worse keeps the refusal that is nearest to being lifted: of several pools, the one to wait for.
-func (r *refusal) worse(other refusal) {
-	switch {
-	case r.reason == "",
-		r.retryAt.IsZero() && !other.retryAt.IsZero(),
-		!other.retryAt.IsZero() && other.retryAt.Before(r.retryAt):
-		*r = other
-	}
 }
 
 // rejectHopeless ends the scans that turned out to be too large when their turn came: the provider has lowered
@@ -167,16 +141,16 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 		acc := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
 		switch {
 		case acc == nil:
-			best.worse(refusal{reason: v1alpha1.ReasonWaitingForBudget, message: fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)})
+			best.worse(refused(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)))
 			continue
 		case !acc.serves(r.model):
 			continue
 		case !acc.key.Ready:
-			best.worse(refusal{reason: v1alpha1.ReasonWaitingForBudget, message: fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, acc.key.Message)})
+			best.worse(refused(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, acc.key.Message)))
 			continue
 		}
 		if until, claimed := s.claimed[acc.name]; claimed {
-			best.worse(claimedRefusal(acc, until, now))
+			best.worse(claimedRefusal(acc, until))
 			continue
 		}
 		v := acc.ledger.Reserve(r.id, r.reserved, now)
@@ -258,7 +232,7 @@ func (s *Scheduler) hopeless(st *scanState, pools []*pool, stage v1alpha1.StageN
 	if len(pools) == 0 || !pipeline.NeedsTokens(stage) {
 		return nil
 	}
-	var models, tooLarge []string
+	var models, tooLarges []string
 	for _, p := range pools {
 		model := s.model(p, &st.obj.Spec)
 		need := s.estimator.Charge(string(stage), model, s.formula(st, p, stage, model))
@@ -275,13 +249,12 @@ func (s *Scheduler) hopeless(st *scanState, pools []*pool, stage v1alpha1.StageN
 			if v.Dimension != budget.TooLarge {
 				return nil
 			}
-			tooLarge = append(tooLarge, fmt.Sprintf("stage %s needs %d tokens in one call and TokenBudget %q allows no more than %d",
-				stage, v.Need, ref.Name, v.Limit))
+			tooLarges = append(tooLarges, tooLarge(acc, v))
 		}
 	}
-	if len(tooLarge) > 0 {
-		return &pipeline.Rejected{Reason: v1alpha1.ReasonRequestTooLarge, Message: strings.Join(tooLarge, "; ") +
-			"; lower stageDefaults.maxOutputTokens of the pool or raise tokensPerMinute of the budget, then create the scan anew"}
+	if len(tooLarges) > 0 {
+		return &pipeline.Rejected{Reason: v1alpha1.ReasonRequestTooLarge, Message: fmt.Sprintf("stage %s cannot be run: %s"+
+			"; raise that number or lower stageDefaults.maxOutputTokens of the pool, then create the scan anew", stage, strings.Join(tooLarges, "; "))}
 	}
 	slices.Sort(models)
 	return &pipeline.Rejected{Reason: v1alpha1.ReasonUnsupportedModel, Message: fmt.Sprintf(

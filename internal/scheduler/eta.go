@@ -108,9 +108,8 @@ func (o *outlook) byWorkers(follow float64) float64 {
 }
 
 // outlookFor gathers what the estimate for a waiting scan is made from.
-func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName) outlook {
+func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName, pos queue.Position) outlook {
 	lane := s.lane(st, stage)
-	pos, _ := s.queue.Position(st.name.String())
 	var own int64
 	if item, ok := s.queue.Get(st.name.String()); ok {
 		own = item.Tokens
@@ -246,13 +245,14 @@ func (s *Scheduler) addFollowers(o *outlook, lane queue.Lane) {
 	}
 }
 
-// waitOf estimates how long a waiting scan has still to wait; ok is false where that is not known.
-func (s *Scheduler) waitOf(st *scanState) (time.Duration, bool) {
+// waitOf estimates how long a waiting scan at a place of the queue has still to wait; ok is false where that is not
+// known.
+func (s *Scheduler) waitOf(st *scanState, pos queue.Position) (time.Duration, bool) {
 	stage := pipeline.NextStage(&st.obj.Status)
 	if st.obj.Spec.Suspend || stage == "" {
 		return 0, false
 	}
-	o := s.outlookFor(st, stage)
+	o := s.outlookFor(st, stage, pos)
 	d, ok := o.wait()
 	if r := st.obj.Status.Retry; ok && r != nil && r.Stage == stage {
 		d = max(d, r.After.Sub(s.clk.Now()))

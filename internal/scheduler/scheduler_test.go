@@ -3,6 +3,7 @@ package scheduler
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,24 @@ func TestTokensDecide(t *testing.T) {
 	}
 	if w.next.IsZero() || !w.next.After(w.clk.Now()) || w.next.After(w.clk.Now().Add(10*time.Second)) {
 		t.Fatalf("next look at %s, want when the bucket has refilled for one call (now %s)", w.next, w.clk.Now())
+	}
+	waiting := 0
+	for i := range 200 {
+		standing, ok := w.s.Standing(name(fmt.Sprint("s", i)))
+		if !ok {
+			continue
+		}
+		waiting++
+		want := `^\S+ k? ?tokens ahead, about \d+ (s|min); (1 scan goes|\d+ scans go) first, the token limit of TokenBudget "b" is used up for now$`
+		if standing.Ahead == 0 {
+			want = `^next in line, about \d+ s; the token limit of TokenBudget "b" is used up for now; this call needs 1056 tokens$`
+		}
+		if standing.Reason != v1alpha1.ReasonWaitingForTokens || !regexp.MustCompile(want).MatchString(standing.Message) {
+			t.Errorf("scan %d stands at %+v, want the message %s", i, standing, want)
+		}
+	}
+	if waiting != 200-assigned {
+		t.Errorf("%d scans wait and %d are assigned, want 200 in all", waiting, assigned)
 	}
 	// It wakes when there is room for one more call: no refill is missed, and there is no polling.
 	wakes := 0
@@ -262,36 +281,6 @@ func TestWorkerLostWhileTheAssignmentIsBeingStored(t *testing.T) {
 	}
 }
 
-func TestImpossibleScansEnd(t *testing.T) {
-	tests := map[string]struct {
-		tokensPerMinute int64
-		opts            []scanOption
-		wantReason      string
-		wantMessage     string
-	}{
-		"a model no budget serves": {
-			tokensPerMinute: 100_000, opts: []scanOption{model("gpt-0")},
-			wantReason: v1alpha1.ReasonUnsupportedModel, wantMessage: `"gpt-0"; supported: gpt-5.1`,
-		},
-		"a call larger than the limit": {
-			tokensPerMinute: 700, wantReason: v1alpha1.ReasonRequestTooLarge, wantMessage: `TokenBudget "b" allows no more than 700`,
-		},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.standard(tc.tokensPerMinute) // and no worker: the verdict does not wait for one
-			w.create("a", tc.opts...)
-			w.settle()
-			c := meta.FindStatusCondition(w.get("a").Status.Conditions, v1alpha1.ConditionFinished)
-			if c == nil || c.Reason != tc.wantReason || !strings.Contains(c.Message, tc.wantMessage) {
-				t.Errorf("finished = %+v, want %s with %q", c, tc.wantReason, tc.wantMessage)
-			}
-			w.wantIdle()
-		})
-	}
-}
-
 func TestMissingPartsHoldScans(t *testing.T) {
 	tests := map[string]struct {
 		setup       func(*world)
@@ -420,32 +409,6 @@ func TestBackoffIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestRateLimitedCallHoldsTheBudgetAndNothingIsLost(t *testing.T) {
-	w := newWorld(t)
-	w.standard(1_000_000, "w1")
-	w.create("a")
-	w.settle()
-	id := w.get("a").Status.Assignment.ID
-	if err := w.fold("a", pipeline.Completed{AssignmentID: id, Outcomes: []pipeline.Outcome{{
-		Stage: v1alpha1.StageVision, StartedAt: t0, FinishedAt: t0,
-		Failure: &pipeline.Failure{Class: v1alpha1.FailureRateLimited, Message: "429", RetryAfter: 3 * time.Second},
-	}}}); err != nil {
-		t.Fatal(err)
-	}
-	w.settle()
-	if got := w.workerOf("a"); got != "" {
-		t.Fatalf("sent again at once, to %s", got)
-	}
-	for w.workerOf("a") == "" && w.clk.Since(t0) < time.Minute {
-		w.clk.SetTime(w.next)
-		w.worker("w1", "p", 2)
-		w.settle()
-	}
-	if waited := w.clk.Since(t0); waited < 3*time.Second || waited > 20*time.Second {
-		t.Errorf("sent again after %s, want at least the 3 s the provider asked for", waited)
-	}
-}
-
 // TestAScanThatComesBackUnservedFindsItsOldPlace: what its user was charged is given back, or others of its user and of
 // other users would go first.
 func TestAScanThatComesBackUnservedFindsItsOldPlace(t *testing.T) {
@@ -489,53 +452,6 @@ func TestAScanThatComesBackUnservedFindsItsOldPlace(t *testing.T) {
 				t.Error("another scan took its place")
 			}
 		})
-	}
-}
-
-func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
-	w := newWorld(t)
-	p := w.pool("p", v1alpha1.StageVision)
-	p.Spec.Budgets = append(p.Spec.Budgets, v1alpha1.BudgetReference{Name: "later", Weight: 1})
-	w.s.PoolChanged(p)
-	w.s.BudgetChanged(w.budget("b", 100_000), readyKey)
-	w.worker("w1", "p", 2)
-	w.create("a", model("gpt-new"))
-	w.settle()
-	if pipeline.IsFinished(&w.get("a").Status) {
-		t.Fatal("the scan was rejected although a budget of the pool does not exist yet")
-	}
-	w.s.BudgetChanged(w.budget("later", 100_000, "gpt-new"), readyKey)
-	w.settle()
-	if a := w.get("a").Status.Assignment; a == nil || a.Budget != "later" {
-		t.Errorf("assignment = %+v, want budget later", a)
-	}
-}
-
-func TestBudgetsShareByWeightAndFailOver(t *testing.T) {
-	w := newWorld(t)
-	p := w.pool("p", v1alpha1.StageVision)
-	p.Spec.Budgets = []v1alpha1.BudgetReference{{Name: "one", Weight: 1}, {Name: "three", Weight: 3}}
-	w.s.PoolChanged(p)
-	w.s.BudgetChanged(w.budget("one", 10_000_000), readyKey)
-	w.s.BudgetChanged(w.budget("three", 10_000_000), readyKey)
-	w.worker("w1", "p", 1000)
-	count := func(from, to int) map[string]int {
-		n := map[string]int{}
-		for i := from; i < to; i++ {
-			w.create(fmt.Sprint("s", i))
-		}
-		w.settle()
-		for i := from; i < to; i++ {
-			n[w.get(fmt.Sprint("s", i)).Status.Assignment.Budget]++
-		}
-		return n
-	}
-	if got := count(0, 100); got["one"] != 25 || got["three"] != 75 {
-		t.Errorf("100 calls were shared %v, want 25 and 75", got)
-	}
-	w.s.BudgetChanged(w.budget("three", 10_000_000), Key{Reason: v1alpha1.ReasonSecretNotFound})
-	if got := count(100, 150); got["one"] != 50 {
-		t.Errorf("with budget three gone 50 calls were shared %v", got)
 	}
 }
 

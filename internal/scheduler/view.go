@@ -32,11 +32,7 @@ func (s *Scheduler) Standing(name types.NamespacedName) (standing Standing, ok b
 	if st == nil || !s.waits(st) {
 		return Standing{}, false
 	}
-	pos, _ := s.queue.Position(name.String())
-	standing = Standing{Ahead: pos.Ahead, TokensAhead: pos.TokensAhead}
-	standing.Reason, standing.Message = s.explain(st, s.clk.Now())
-	standing.Wait, standing.WaitKnown = s.waitOf(st)
-	return standing, true
+	return s.standing(st, s.clk.Now()), true
 }
 
 // PoolLoad is the work of a pool.

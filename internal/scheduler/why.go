@@ -2,14 +2,12 @@ package scheduler
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/budget"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
@@ -22,7 +20,7 @@ type waitInput struct {
 	stage  v1alpha1.StageName
 	block  *block
 	queued bool
-	// ahead and wait are for the message alone, and zero where it is not asked for.
+	// ahead and wait are for the message alone, and zero where it is not asked for or they are not known.
 	ahead queue.Position
 	wait  time.Duration
 }
@@ -50,14 +48,7 @@ func checkBlocked(in waitInput) (string, string, bool) {
 	if in.block == nil {
 		return "", "", false
 	}
-	message := in.block.message
-	if in.queued && in.ahead.Ahead > 0 {
-		message += fmt.Sprintf("; %d scans with %s tokens ahead", in.ahead.Ahead, thousands(in.ahead.TokensAhead))
-		if in.wait > 0 {
-			message += ", about " + in.wait.Round(time.Second).String()
-		}
-	}
-	return in.block.reason, message, true
+	return in.block.reason, in.block.explain(in.ahead, in.wait), true
 }
 
 // checkPosition gives the reason of a scan whose turn has not come although nothing is blocked: the writes of
@@ -74,10 +65,19 @@ func (s *Scheduler) reasonOf(st *scanState, now time.Time) string {
 
 // explain says why a scan waits, and for people how long that may take. It is dearer than reasonOf.
 func (s *Scheduler) explain(st *scanState, now time.Time) (reason, message string) {
+	standing := s.standing(st, now)
+	return standing.Reason, standing.Message
+}
+
+// standing is where a waiting scan stands.
+func (s *Scheduler) standing(st *scanState, now time.Time) Standing {
 	in := s.waitInput(st, now)
 	in.ahead, _ = s.queue.Position(st.name.String())
-	in.wait, _ = s.waitOf(st)
-	return firstReason(in)
+	wait, known := s.waitOf(st, in.ahead)
+	in.wait = wait
+	standing := Standing{Ahead: in.ahead.Ahead, TokensAhead: in.ahead.TokensAhead, Wait: wait, WaitKnown: known}
+	standing.Reason, standing.Message = firstReason(in)
+	return standing
 }
 
 func (s *Scheduler) waitInput(st *scanState, now time.Time) waitInput {
@@ -198,84 +198,4 @@ func unwritten(st *scanState, reason string) bool {
 	}
 	c := meta.FindStatusCondition(st.obj.Status.Conditions, v1alpha1.ConditionAdmitted)
 	return reason != "" && (c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason)
-}
-
-// maxHeadWait is how long smaller scans wait behind one that is first in line. While it waits the bucket fills for
-// it, so that nothing is lost by keeping the order; only a call so large that it holds up the others for longer is
-// passed by them, within the bounds of the queue's aging.
-const maxHeadWait = time.Second
-
-// budgetRefusal translates a ledger's verdict.
-func budgetRefusal(acc *account, v budget.Verdict, need int64, now time.Time) refusal {
-	r := refusal{retryAt: v.RetryAt}
-	until := ""
-	if !v.RetryAt.IsZero() {
-		until = ", about " + v.RetryAt.Sub(now).Round(100*time.Millisecond).String()
-	}
-	switch v.Dimension {
-	case budget.Tokens:
-		r.reason, r.onlyThis = v1alpha1.ReasonWaitingForTokens, v.RetryAt.Sub(now) > maxHeadWait || v.RetryAt.IsZero()
-		r.message = fmt.Sprintf("TokenBudget %q has no room for %s tokens yet%s", acc.name.Name, thousands(need), until)
-	case budget.Requests:
-		r.reason = v1alpha1.ReasonWaitingForRequests
-		r.message = fmt.Sprintf("TokenBudget %q has no room for another request yet%s", acc.name.Name, until)
-	case budget.QuotaTokens:
-		r.reason = v1alpha1.ReasonWaitingForQuota
-		r.message = fmt.Sprintf("the quota of TokenBudget %q is used up%s; raise spec.quota to go on earlier", acc.name.Name, until)
-	case budget.TooLarge:
-		r.reason, r.onlyThis, r.impossible = v1alpha1.ReasonRequestTooLarge, true, true
-		r.message = fmt.Sprintf("TokenBudget %q allows %d tokens and the call needs %d", acc.name.Name, v.Limit, v.Need)
-	default:
-		r.reason, r.message = heldRefusal(acc, now)
-	}
-	return r
-}
-
-// claimedRefusal is that of a budget that fills up for a scan which is first in line.
-func claimedRefusal(acc *account, until, now time.Time) refusal {
-	return refusal{
-		reason: v1alpha1.ReasonWaitingForTokens, retryAt: until,
-		message: fmt.Sprintf("TokenBudget %q has no room yet, about %s; another scan is first in line",
-			acc.name.Name, until.Sub(now).Round(100*time.Millisecond)),
-	}
-}
-
-// heldRefusal explains a budget that holds everything back.
-func heldRefusal(acc *account, now time.Time) (reason, message string) {
-	why, until, _ := acc.ledger.Held(now)
-	next := ""
-	if !until.IsZero() {
-		next = "; the next probe call is due at " + until.UTC().Format(time.RFC3339)
-	}
-	switch why {
-	case budget.HoldUnauthorized:
-		return v1alpha1.ReasonWaitingForBudget, fmt.Sprintf(
-			"the provider rejected the key of TokenBudget %q; correct Secret %q%s", acc.name.Name, acc.spec.SecretRef.Name, next)
-	default:
-		return v1alpha1.ReasonWaitingForQuota, fmt.Sprintf(
-			"the provider's quota for TokenBudget %q is used up; add credit or raise the limit at the provider%s", acc.name.Name, next)
-	}
-}
-
-func noPoolMessage(stage v1alpha1.StageName) string {
-	return fmt.Sprintf("no WorkerPool of the namespace runs stage %s; create one", stage)
-}
-
-func busyMessage(p *pool) string {
-	if p.workers.len() == 0 {
-		return fmt.Sprintf("WorkerPool %q has no live worker", p.name.Name)
-	}
-	return fmt.Sprintf("all %d workers of WorkerPool %q are busy or draining", p.workers.len(), p.name.Name)
-}
-
-// thousands prints a number of tokens for people: "412", "12 k", "3.4 M".
-func thousands(n int64) string {
-	switch {
-	case n < 10_000:
-		return strconv.FormatInt(n, 10)
-	case n < 1_000_000:
-		return strconv.FormatInt((n+500)/1000, 10) + " k"
-	default:
-		return strconv.FormatFloat(float64(n)/1e6, 'f', 1, 64) + " M"
-	}
 }

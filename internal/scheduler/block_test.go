@@ -1,0 +1,94 @@
+package scheduler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/queue"
+)
+
+func TestBlockIsExplained(t *testing.T) {
+	tokens := block{reason: v1alpha1.ReasonWaitingForTokens, message: "the limit is used up", need: "; this call needs 1056 tokens"}
+	workers := block{reason: v1alpha1.ReasonWaitingForWorker, message: "all workers are busy"}
+	tests := map[string]struct {
+		block block
+		ahead queue.Position
+		wait  time.Duration
+		want  string
+	}{
+		"first in line for tokens": {
+			block: tokens, wait: 3 * time.Second, want: "next in line, about 3 s; the limit is used up; this call needs 1056 tokens",
+		},
+		"others ahead": {
+			block: tokens, ahead: queue.Position{Ahead: 390, TokensAhead: 412_345}, wait: 12300 * time.Millisecond,
+			want: "412 k tokens ahead, about 12 s; 390 scans go first, the limit is used up",
+		},
+		"a wait that is not known": {
+			block: tokens, ahead: queue.Position{Ahead: 1, TokensAhead: 1056}, want: "1056 tokens ahead; 1 scan goes first, the limit is used up",
+		},
+		"first in line for a worker": {block: workers, wait: time.Second, want: "next in line, about 1 s; all workers are busy"},
+		"first in line for an event": {block: workers, want: "next in line; all workers are busy"},
+		"others ahead for workers": {
+			block: workers, ahead: queue.Position{Ahead: 2, TokensAhead: 2000}, wait: 250 * time.Second,
+			want: "2 scans go first, about 4 min; all workers are busy",
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tc.block.explain(tc.ahead, tc.wait); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestNumbersForPeople(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0", 9_999: "9999", 10_000: "10 k", 12_499: "12 k", 412_500: "413 k", 999_499: "999 k", 999_500: "1.0 M", 3_440_000: "3.4 M",
+	} {
+		if got := thousands(n); got != want {
+			t.Errorf("thousands(%d) = %q, want %q", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "less than 1 s", 999 * time.Millisecond: "less than 1 s", time.Second: "1 s", 12400 * time.Millisecond: "12 s",
+		99 * time.Second: "99 s", 100 * time.Second: "2 min", 5 * time.Minute: "5 min", 100 * time.Minute: "2 h", 23 * time.Hour: "23 h",
+	} {
+		if got := humanWait(d); got != want {
+			t.Errorf("humanWait(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestTheNearestRefusalCounts, and that a call can never be sent only where all say so.
+func TestTheNearestRefusalCounts(t *testing.T) {
+	at := func(reason string, seconds int) refusal {
+		return refusal{block: block{reason: reason, retryAt: t0.Add(time.Duration(seconds) * time.Second)}}
+	}
+	event := func(reason string) refusal { return refused(reason, "") }
+	impossible := refusal{block: block{reason: "impossible"}, impossible: true}
+	tests := map[string]struct {
+		refusals []refusal
+		want     string
+	}{
+		"one":                            {[]refusal{at("a", 1)}, "a"},
+		"the earlier":                    {[]refusal{at("a", 2), at("b", 1), at("c", 3)}, "b"},
+		"a time before an event":         {[]refusal{event("a"), at("b", 100)}, "b"},
+		"the first of several events":    {[]refusal{event("a"), event("b")}, "a"},
+		"an event before the impossible": {[]refusal{impossible, event("a")}, "a"},
+		"the same the other way":         {[]refusal{event("a"), impossible}, "a"},
+		"all are impossible":             {[]refusal{impossible, impossible}, "impossible"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var best refusal
+			for _, r := range tc.refusals {
+				best.worse(r)
+			}
+			if best.reason != tc.want || best.impossible != (tc.want == "impossible") {
+				t.Errorf("%q, impossible %t; want %q", best.reason, best.impossible, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,125 @@
+package scheduler
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+)
+
+func TestImpossibleScansEnd(t *testing.T) {
+	tests := map[string]struct {
+		tokensPerMinute int64
+		quota           *v1alpha1.TokenQuota
+		opts            []scanOption
+		wantReason      string
+		wantMessage     string
+	}{
+		"a model no budget serves": {
+			tokensPerMinute: 100_000, opts: []scanOption{model("gpt-0")},
+			wantReason: v1alpha1.ReasonUnsupportedModel, wantMessage: `"gpt-0"; supported: gpt-5.1`,
+		},
+		"a call larger than the limit": {
+			tokensPerMinute: 700, wantReason: v1alpha1.ReasonRequestTooLarge,
+			wantMessage: `TokenBudget "b" allows no more than 700 (tokensPerMinute)`,
+		},
+		"a call larger than the quota": {
+			tokensPerMinute: 100_000, quota: &v1alpha1.TokenQuota{Tokens: 600, Period: v1alpha1.QuotaPerDay},
+			wantReason: v1alpha1.ReasonRequestTooLarge, wantMessage: `TokenBudget "b" allows no more than 600 (quota.tokens)`,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.standard(tc.tokensPerMinute) // and no worker: the verdict does not wait for one
+			b := w.budget("b", tc.tokensPerMinute)
+			b.Spec.Quota = tc.quota
+			w.s.BudgetChanged(b, readyKey)
+			w.create("a", tc.opts...)
+			w.settle()
+			c := meta.FindStatusCondition(w.get("a").Status.Conditions, v1alpha1.ConditionFinished)
+			if c == nil || c.Reason != tc.wantReason || !strings.Contains(c.Message, tc.wantMessage) {
+				t.Errorf("finished = %+v, want %s with %q", c, tc.wantReason, tc.wantMessage)
+			}
+			w.wantIdle()
+		})
+	}
+}
+
+func TestRateLimitedCallHoldsTheBudgetAndNothingIsLost(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("a")
+	w.settle()
+	id := w.get("a").Status.Assignment.ID
+	if err := w.fold("a", pipeline.Completed{AssignmentID: id, Outcomes: []pipeline.Outcome{{
+		Stage: v1alpha1.StageVision, StartedAt: t0, FinishedAt: t0,
+		Failure: &pipeline.Failure{Class: v1alpha1.FailureRateLimited, Message: "429", RetryAfter: 3 * time.Second},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	if got := w.workerOf("a"); got != "" {
+		t.Fatalf("sent again at once, to %s", got)
+	}
+	for w.workerOf("a") == "" && w.clk.Since(t0) < time.Minute {
+		w.clk.SetTime(w.next)
+		w.worker("w1", "p", 2)
+		w.settle()
+	}
+	if waited := w.clk.Since(t0); waited < 3*time.Second || waited > 20*time.Second {
+		t.Errorf("sent again after %s, want at least the 3 s the provider asked for", waited)
+	}
+}
+
+func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
+	w := newWorld(t)
+	p := w.pool("p", v1alpha1.StageVision)
+	p.Spec.Budgets = append(p.Spec.Budgets, v1alpha1.BudgetReference{Name: "later", Weight: 1})
+	w.s.PoolChanged(p)
+	w.s.BudgetChanged(w.budget("b", 100_000), readyKey)
+	w.worker("w1", "p", 2)
+	w.create("a", model("gpt-new"))
+	w.settle()
+	if pipeline.IsFinished(&w.get("a").Status) {
+		t.Fatal("the scan was rejected although a budget of the pool does not exist yet")
+	}
+	w.s.BudgetChanged(w.budget("later", 100_000, "gpt-new"), readyKey)
+	w.settle()
+	if a := w.get("a").Status.Assignment; a == nil || a.Budget != "later" {
+		t.Errorf("assignment = %+v, want budget later", a)
+	}
+}
+
+func TestBudgetsShareByWeightAndFailOver(t *testing.T) {
+	w := newWorld(t)
+	p := w.pool("p", v1alpha1.StageVision)
+	p.Spec.Budgets = []v1alpha1.BudgetReference{{Name: "one", Weight: 1}, {Name: "three", Weight: 3}}
+	w.s.PoolChanged(p)
+	w.s.BudgetChanged(w.budget("one", 10_000_000), readyKey)
+	w.s.BudgetChanged(w.budget("three", 10_000_000), readyKey)
+	w.worker("w1", "p", 1000)
+	count := func(from, to int) map[string]int {
+		n := map[string]int{}
+		for i := from; i < to; i++ {
+			w.create(fmt.Sprint("s", i))
+		}
+		w.settle()
+		for i := from; i < to; i++ {
+			n[w.get(fmt.Sprint("s", i)).Status.Assignment.Budget]++
+		}
+		return n
+	}
+	if got := count(0, 100); got["one"] != 25 || got["three"] != 75 {
+		t.Errorf("100 calls were shared %v, want 25 and 75", got)
+	}
+	w.s.BudgetChanged(w.budget("three", 10_000_000), Key{Reason: v1alpha1.ReasonSecretNotFound})
+	if got := count(100, 150); got["one"] != 50 {
+		t.Errorf("with budget three gone 50 calls were shared %v", got)
+	}
+}
