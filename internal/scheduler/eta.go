@@ -51,6 +51,9 @@ type outlook struct {
 	follow              float64
 	running, aheadStage int
 	followHere          bool
+	// stores is how many assignments can be stored in a second: with a slow API server that is what scans wait for.
+	// Zero where it is not known.
+	stores float64
 }
 
 // wait estimates the time until the scan is assigned; ok is false where nothing feeds it.
@@ -66,6 +69,9 @@ func (o *outlook) wait() (d time.Duration, ok bool) {
 	for range 16 {
 		follow := o.following(wait)
 		longest := o.byWorkers(follow)
+		if o.stores > 0 {
+			longest = max(longest, (float64(o.ahead)+follow)/o.stores)
+		}
 		if o.own > 0 {
 			byTokens, fed := o.tokens.takes(float64(o.tokensAhead+o.own) + o.follow*follow)
 			if !fed {
@@ -121,7 +127,7 @@ func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName, pos queu
 func (s *Scheduler) outlookOf(lane queue.Lane, ahead int, tokensAhead, own int64) outlook {
 	stage := v1alpha1.StageName(lane.Stage)
 	pools := s.byStage[stageKey{lane.Namespace, stage}]
-	o := outlook{ahead: ahead, tokensAhead: tokensAhead, own: own, aheadStage: ahead, aheadHere: ahead}
+	o := outlook{ahead: ahead, tokensAhead: tokensAhead, own: own, aheadStage: ahead, aheadHere: ahead, stores: s.storesPerSecond()}
 	for _, p := range pools {
 		for w := range p.workers.all() {
 			if !w.Draining {

@@ -49,6 +49,12 @@ func TestOutlook(t *testing.T) {
 		"a held budget": {
 			outlook: outlook{tokens: full, own: 1000, slots: 10, held: 20 * time.Second}, want: 20 * time.Second, wantOK: true,
 		},
+		"a slow API server": {
+			outlook: outlook{tokens: full, own: 1000, ahead: 100, slots: 1000, stores: 50}, want: 2 * time.Second, wantOK: true,
+		},
+		"a slow API server that later stages use first": { // half of the ten are done in the time it takes
+			outlook: outlook{tokens: flow{level: 1e9}, own: 1000, ahead: 35, slots: 1000, stores: 20, running: 10, follow: 200, seconds: 4}, want: 2 * time.Second, wantOK: true,
+		},
 		"no worker":              {outlook: outlook{tokens: full, own: 1000}},
 		"no budget":              {outlook: outlook{own: 1000, slots: 10}},
 		"no requests":            {outlook: outlook{tokens: full, requests: []flow{{}}, own: 1000, slots: 10}},
@@ -282,5 +288,28 @@ func TestNewcomerWait(t *testing.T) {
 	got, ok := w.s.NewcomerWait("ns")
 	if diff := got - want; !ok || diff.Abs() > 10*time.Second {
 		t.Errorf("wait behind %d scans of %d tokens = %s, %t; want about %s", left, each, got, ok, want)
+	}
+}
+
+// TestSlowStoresArePredicted lets assignments take up to 400 ms to be stored, while tokens and workers are plenty: the
+// scans behind wait for the API server, and are told so.
+func TestSlowStoresArePredicted(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000_000)
+	w.worker("w", "p", 10_000)
+	w.fail = func(*write) error {
+		w.clk.Step(400 * time.Millisecond / 16)
+		return nil
+	}
+	for i := range 500 {
+		w.create(fmt.Sprintf("s-%03d", i))
+	}
+	for range 8 {
+		w.work() // 16 writes, decided at once and stored one after the other: after 200 ms on average
+	}
+	const left = 500 - 8*16
+	got, ok := w.s.NewcomerWait("ns")
+	if want := left * 200 * time.Millisecond / 16; !ok || got < want/2 || got > 2*want {
+		t.Errorf("wait behind %d scans = %s, %t; want about %s", left, got, ok, want)
 	}
 }
