@@ -158,7 +158,6 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	electionConfig.QPS, electionConfig.Burst = 10, 20 // its own limiter: a busy scheduler must not cost the lead
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		MapperProvider:                newMapper,
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        o.probeAddr,
 		LeaderElection:                o.leaderElect,

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -26,16 +25,6 @@ type apiProxy struct {
 
 func newAPIProxy(t *testing.T, config *rest.Config) *apiProxy {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("listen: %v", err)
-	}
-	return newAPIProxyOn(t, listener, config)
-}
-
-// newAPIProxyOn serves on a listener.
-func newAPIProxyOn(t *testing.T, listener net.Listener, config *rest.Config) *apiProxy {
-	t.Helper()
 	target, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
 		t.Fatalf("find the API server's address: %v", err)
@@ -56,15 +45,12 @@ func newAPIProxyOn(t *testing.T, listener net.Listener, config *rest.Config) *ap
 			return nil
 		},
 	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/leases") {
 			p.wait(r.Context().Done())
 		}
 		proxy.ServeHTTP(w, r)
 	}))
-	_ = server.Listener.Close() // the one it came with
-	server.Listener = listener
-	server.Start()
 	t.Cleanup(func() {
 		p.release() // a server does not see a client leave before it has read what the client sent
 		server.CloseClientConnections()
