@@ -63,7 +63,7 @@ func run(ctx context.Context, o options, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w; set --kubeconfig or run in a cluster", err)
 	}
-	rewatch.Soon(config, clock.RealClock{})
+	rewatch.Soon(config, clock.RealClock{}, log.WithName("apiserver"))
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return fmt.Errorf("register the API types: %w", err)

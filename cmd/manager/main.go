@@ -109,7 +109,7 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("find the API server: %w; set --kubeconfig or run in a cluster", err)
 	}
 	config.QPS, config.Burst = float32(o.qps), o.burst
-	rewatch.Soon(config, clock.RealClock{})
+	rewatch.Soon(config, clock.RealClock{}, ctrl.Log.WithName("apiserver"))
 	mgr, err := newManager(config, o)
 	if err != nil {
 		return err
@@ -158,6 +158,7 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	electionConfig.QPS, electionConfig.Burst = 10, 20 // its own limiter: a busy scheduler must not cost the lead
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
+		MapperProvider:                controllers.RESTMapper,
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        o.probeAddr,
 		LeaderElection:                o.leaderElect,

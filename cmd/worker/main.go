@@ -26,6 +26,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 	"github.com/eco2-team/scan-operator/internal/provider"
+	"github.com/eco2-team/scan-operator/internal/rewatch"
 	"github.com/eco2-team/scan-operator/internal/worker"
 )
 
@@ -63,6 +64,7 @@ func run(o options, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("find the API server: %w; set --kubeconfig or run in a cluster", err)
 	}
+	rewatch.Soon(config, clock.RealClock{}, log.WithName("apiserver"))
 	work, leases, err := newClients(config, o)
 	if err != nil {
 		return err
@@ -71,6 +73,7 @@ func run(o options, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--health-bind-address: %w", err)
 	}
+	log.Info("serving probes", "address", listener.Addr().String())
 	endpoints := worker.NewEndpoints(work, o.namespace, o.defaultEndpoint)
 	completer := provider.New(provider.Options{
 		Keys: provider.DirKeys(o.keysDir), Endpoints: endpoints, HTTPClient: provider.NewHTTPClient(o.capacity),

@@ -7,8 +7,10 @@ package rewatch
 import (
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -18,22 +20,34 @@ import (
 const interval = time.Second
 
 // Soon lets the clients made from config ask for a watch again every second while the API server refuses
-// connections. Other requests fail as before.
-func Soon(config *rest.Config, clk clock.Clock) {
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &transport{next: next, clock: clk} })
+// connections. Other requests fail as before. The log gets a line when that begins and one when it is over.
+func Soon(config *rest.Config, clk clock.Clock, log logr.Logger) {
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &transport{next: next, clock: clk, log: log} })
 }
 
 type transport struct {
 	next  http.RoundTripper
 	clock clock.Clock
+	log   logr.Logger
+	away  atomic.Bool // the API server refused the last watch
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	for {
 		response, err := t.next.RoundTrip(r)
-		if err == nil || !isWatch(r) || !utilnet.IsConnectionRefused(err) {
+		if !isWatch(r) {
 			return response, err
+		}
+		if err == nil && t.away.CompareAndSwap(true, false) {
+			t.log.Info("the API server is back")
+		}
+		if err == nil || !utilnet.IsConnectionRefused(err) {
+			return response, err
+		}
+		if t.away.CompareAndSwap(false, true) {
+			t.log.Info("the API server refuses connections; watches ask again until it is back",
+				"interval", interval.String(), "cause", err.Error())
 		}
 		timer := t.clock.NewTimer(time.Duration(float64(interval) * (0.75 + rand.Float64()/2)))
 		select {

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -39,20 +42,23 @@ func TestSoon(t *testing.T) {
 		server      server
 		wantAsked   int
 		wantErr     error
+		wantLines   int // of the log: one for the outage, one for its end
 	}{
-		"a watch waits for the API server": {method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 40}, wantAsked: 41},
-		"so does one of client-go":         {method: http.MethodGet, url: path + "?watch=1", server: server{refusals: 1}, wantAsked: 2},
+		"a watch waits for the API server": {method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 40}, wantAsked: 41, wantLines: 2},
+		"so does one of client-go":         {method: http.MethodGet, url: path + "?watch=1", server: server{refusals: 1}, wantAsked: 2, wantLines: 2},
 		"another failure ends a watch": {
 			method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 2, then: syscall.ECONNRESET},
-			wantAsked: 3, wantErr: syscall.ECONNRESET,
+			wantAsked: 3, wantErr: syscall.ECONNRESET, wantLines: 1,
 		},
+		"one without an outage":  {method: http.MethodGet, url: path + "?watch=true", wantAsked: 1},
 		"a list fails at once":   {method: http.MethodGet, url: path, server: server{refusals: 1}, wantAsked: 1, wantErr: syscall.ECONNREFUSED},
 		"a create fails at once": {method: http.MethodPost, url: path + "?watch=true", server: server{refusals: 1}, wantAsked: 1, wantErr: syscall.ECONNREFUSED},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Unix(0, 0))
 			config := &rest.Config{Transport: &tc.server}
-			Soon(config, clk)
+			var lines []string
+			Soon(config, clk, funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
 			next, err := rest.TransportFor(config)
 			if err != nil {
 				t.Fatal(err)
@@ -78,6 +84,9 @@ func TestSoon(t *testing.T) {
 					if tc.server.asked != tc.wantAsked {
 						t.Errorf("asked %d times, want %d", tc.server.asked, tc.wantAsked)
 					}
+					if len(lines) != tc.wantLines {
+						t.Errorf("logged %d lines, want %d:\n%s", len(lines), tc.wantLines, strings.Join(lines, "\n"))
+					}
 					return
 				default:
 					if clk.HasWaiters() {
@@ -97,7 +106,7 @@ func TestSoonEndsWithItsRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	response, err := (&transport{next: &server{refusals: 10}, clock: clk}).RoundTrip(request)
+	response, err := (&transport{next: &server{refusals: 10}, clock: clk, log: logr.Discard()}).RoundTrip(request)
 	if err == nil {
 		_ = response.Body.Close()
 	}

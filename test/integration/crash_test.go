@@ -54,7 +54,7 @@ func TestWorkerKilledMidCall(t *testing.T) {
 					w.startWorker(pool, stages...)
 				}
 			}
-			victim := w.startWorkerProcess(controlPlane.As(w.namespace, testenv.AccountWorker), tc.pool, stagesOf[tc.pool])
+			victim := w.startWorkerProcess(controlPlane.As(w.namespace, testenv.AccountWorker), tc.pool)
 			w.submit("scan", nil)
 			call := gate.next(t)
 			victim.kill()
@@ -89,7 +89,7 @@ func TestStaleWorkerIsFenced(t *testing.T) {
 			w.startManager(managerOptions{})
 			w.startWorker(answerPool, stagesOf[answerPool]...)
 			proxy := newAPIProxy(t, controlPlane.As(w.namespace, testenv.AccountWorker))
-			stale := w.startWorkerProcess(proxy.config, visionPool, stagesOf[visionPool])
+			stale := w.startWorkerProcess(proxy.config, visionPool)
 			w.submit("scan", nil)
 			late := gate.next(t)
 			stale.freeze()
@@ -140,7 +140,7 @@ func TestWorkerHandsBack(t *testing.T) {
 	gate := w.provider.hold(openaisim.StageAnswer)
 	w.startManager(managerOptions{})
 	w.startWorker(visionPool, stagesOf[visionPool]...)
-	leaving := w.startWorkerProcess(controlPlane.As(w.namespace, testenv.AccountWorker), answerPool, stagesOf[answerPool], "--drain-timeout=1s")
+	leaving := w.startWorkerProcess(controlPlane.As(w.namespace, testenv.AccountWorker), answerPool, "--drain-timeout=1s")
 	w.submit("scan", nil)
 	gate.next(t)
 	leaving.signal(syscall.SIGTERM)

@@ -47,6 +47,7 @@ func (w *world) startManager(o managerOptions) (stop func()) {
 	config := unlimited(controlPlane.As(w.namespace, testenv.AccountManager))
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
+		MapperProvider:                controllers.RESTMapper,
 		Logger:                        w.logs.logger("manager"),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		LeaderElection:                true,

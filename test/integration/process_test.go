@@ -14,7 +14,6 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 
@@ -23,7 +22,7 @@ var programsDir string
 
 // buildPrograms builds the product's programs from this tree, once.
 var buildPrograms = sync.OnceValue(func() error {
-	build := exec.Command("go", "build", "-o", programsDir, "./cmd/manager", "./cmd/worker")
+	build := exec.Command("go", "build", "-o", programsDir, "./cmd/manager", "./cmd/api", "./cmd/worker")
 	build.Dir = testenv.Path()
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, output)
@@ -97,8 +96,8 @@ func (p *process) awaitEnd() int {
 	return p.command.ProcessState.ExitCode()
 }
 
-// awaitLine waits for a line of the log with all of the parts.
-func (p *process) awaitLine(parts ...string) {
+// awaitLine waits for a line of the log with all of the parts and returns it. A process that has ended writes none.
+func (p *process) awaitLine(parts ...string) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), waitTimeout)
 	defer cancel()
@@ -106,11 +105,16 @@ func (p *process) awaitLine(parts ...string) {
 		lines, next := p.lines.read()
 		for ; seen < len(lines); seen++ {
 			if containsAll(lines[seen], parts) {
-				return
+				return lines[seen]
 			}
 		}
 		select {
 		case <-next:
+		case <-p.ended:
+			if lines, _ := p.lines.read(); seen < len(lines) {
+				continue // its last words
+			}
+			p.t.Fatalf("%s ended without a line with %q; the log ends with:\n%s", p.name, parts, strings.Join(lines[max(0, len(lines)-5):], "\n"))
 		case <-ctx.Done():
 			p.t.Fatalf("waited in vain for a line with %q from %s", parts, p.name)
 		}
@@ -134,18 +138,23 @@ func (w *world) startManagerProcess() *process {
 		"--default-endpoint="+w.provider.url)
 }
 
-// startWorkerProcess runs a worker and waits until it is registered.
-func (w *world) startWorkerProcess(config *rest.Config, pool string, stages []v1alpha1.StageName, args ...string) *process {
-	w.t.Helper()
-	names := make([]string, len(stages))
-	for i, stage := range stages {
+// workerArgs are the flags of a worker of a pool, but for where the API server is.
+func (w *world) workerArgs(pool, pod string) []string {
+	names := make([]string, len(stagesOf[pool]))
+	for i, stage := range stagesOf[pool] {
 		names[i] = string(stage)
 	}
-	pod := podName(pool)
-	p := w.startProcess("worker", config, append([]string{
+	return []string{
 		"--pool=" + pool, "--stages=" + strings.Join(names, ","), "--pod-name=" + pod,
 		"--keys-dir=" + w.keysDir, "--default-endpoint=" + w.provider.url, "--health-bind-address=127.0.0.1:0",
-	}, args...)...)
+	}
+}
+
+// startWorkerProcess runs a worker and waits until it is registered.
+func (w *world) startWorkerProcess(config *rest.Config, pool string, args ...string) *process {
+	w.t.Helper()
+	pod := podName(pool)
+	p := w.startProcess("worker", config, append(w.workerArgs(pool, pod), args...)...)
 	p.pod = pod + "-"
 	p.awaitLine(`"msg":"registered"`)
 	return p
