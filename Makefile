@@ -99,8 +99,8 @@ generate: $(CONTROLLER_GEN) ## Generate deep copies and apply configurations fro
 manifests: $(CONTROLLER_GEN) ## Generate the CRDs from api/ and the manager's role from the markers in controllers/.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	@if [[ -d controllers ]]; then \
-		echo '$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/...'; \
-		$(CONTROLLER_GEN) rbac:roleName=manager-role paths=./controllers/... output:rbac:dir=config/rbac; \
+		echo '$(CONTROLLER_GEN) rbac:roleName=scan-operator-manager-role paths=./controllers/...'; \
+		$(CONTROLLER_GEN) rbac:roleName=scan-operator-manager-role paths=./controllers/... output:rbac:dir=config/rbac; \
 	fi
 
 .PHONY: fmt

@@ -217,7 +217,7 @@ func (w *world) developer() *rest.Config {
 	const user = "developer"
 	create(w.t, w.admin, &rbacv1.RoleBinding{
 		ObjectMeta: named(w.namespace, user),
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "scan-editor-role"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "scan-operator-editor-role"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
 	})
 	config := rest.CopyConfig(controlPlane.Config)
