@@ -33,6 +33,12 @@ const (
 	// first used with.
 	AnnotationRequestHash = GroupName + "/request-hash"
 
+	// AnnotationTraceparent and AnnotationTracestate on a ScanRequest are the trace that it belongs to, in the form of
+	// W3C trace context. Whoever creates a scan may set them; workers that trace go on from there. A traceparent of
+	// more than 128 bytes and a tracestate of more than 512 are ignored.
+	AnnotationTraceparent = GroupName + "/traceparent"
+	AnnotationTracestate  = GroupName + "/tracestate"
+
 	// AnnotationAutoscaling on a WorkerPool set to AutoscalingPaused leaves spec.replicas to people.
 	AnnotationAutoscaling = GroupName + "/autoscaling"
 	// AutoscalingPaused is AnnotationAutoscaling's value that stops autoscaling.

@@ -29,6 +29,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 	"github.com/eco2-team/scan-operator/internal/queueapi"
 	"github.com/eco2-team/scan-operator/internal/rewatch"
+	"github.com/eco2-team/scan-operator/internal/tracing"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -84,12 +85,17 @@ func run(ctx context.Context, o options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	tracer, flush, err := tracing.Start(ctx, "scan-api", os.Getenv, log.WithName("tracing"))
+	if err != nil {
+		return err
+	}
+	defer flush()
 	server, err := httpapi.New(httpapi.Options{
 		Namespace: o.namespace, Scans: backend, Models: backend, Synced: backend.Synced,
 		Categories: categories, Queue: queue, Authenticator: authenticator, AllowedOrigins: o.origins(),
 		MaxEstimatedWait: o.maxEstimatedWait, MaxQueuedPerUser: o.maxQueuedPerUser, MaxQueued: o.maxQueued,
 		MaxStreams: o.maxStreams, MaxStreamsPerUser: o.maxStreamsPerUser, Keepalive: o.keepalive,
-		Log: log.WithName("api"), Registry: runtimemetrics.Registry,
+		Tracer: tracer, Log: log.WithName("api"), Registry: runtimemetrics.Registry,
 	})
 	if err != nil {
 		return err

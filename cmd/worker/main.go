@@ -27,6 +27,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 	"github.com/eco2-team/scan-operator/internal/provider"
 	"github.com/eco2-team/scan-operator/internal/rewatch"
+	"github.com/eco2-team/scan-operator/internal/tracing"
 	"github.com/eco2-team/scan-operator/internal/worker"
 )
 
@@ -69,21 +70,26 @@ func run(o options, log logr.Logger) error {
 	if err != nil {
 		return err
 	}
+	tracer, flush, err := tracing.Start(context.Background(), "scan-worker", os.Getenv, log.WithName("tracing"))
+	if err != nil {
+		return err
+	}
+	defer flush()
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", o.healthAddr)
 	if err != nil {
 		return fmt.Errorf("--health-bind-address: %w", err)
 	}
 	log.Info("serving probes", "address", listener.Addr().String())
 	endpoints := worker.NewEndpoints(work, o.namespace, o.defaultEndpoint)
-	completer := provider.New(provider.Options{
+	completer := tracing.TraceCalls(provider.New(provider.Options{
 		Keys: provider.DirKeys(o.keysDir), Endpoints: endpoints, HTTPClient: provider.NewHTTPClient(o.capacity),
 		Log: log.WithName("provider"),
-	})
+	}), tracer)
 	w, err := worker.New(worker.Options{
 		Namespace: o.namespace, Pool: o.pool, Track: o.track, Stages: o.stages, Capacity: o.capacity,
 		Pod: o.podName, PodUID: types.UID(o.podUID), DrainTimeout: o.drainTimeout,
 		Client: work, LeaseClient: leases,
-		Runner: pipeline.NewRunner(pack, completer, clock.RealClock{}),
+		Runner: tracing.TraceStages(pipeline.NewRunner(pack, completer, clock.RealClock{}), tracer, clock.RealClock{}),
 		Clock:  clock.RealClock{}, Log: log.WithName("worker"),
 		Registry: runtimemetrics.Registry, Gatherer: runtimemetrics.Registry, Listener: listener,
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/eco2-team/scan-operator/internal/tracing"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -28,12 +29,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mux, route := s.routes.find(r)
 	label := orDefault(route, unmatchedRoute)
 	start := s.clock.Now()
+	method := methodLabel(r.Method)
+	if s.tracer != nil && route != "" {
+		ctx, span := tracing.StartRequest(r.Context(), s.tracer, r.Header, method, route)
+		defer func() { tracing.EndRequest(span, out.statusOr200()) }()
+		r = r.WithContext(ctx)
+	}
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.recovered(out, cause)
 		}
 		took := s.clock.Since(start)
-		method := methodLabel(r.Method)
 		s.metrics.answered(label, method, out.statusOr200(), took, out.streamed())
 		s.log.Info("Answered", "method", method, "route", label, "status", out.statusOr200(),
 			"bytes", out.bytes, "took", took.Round(10*time.Microsecond).String(), "requestID", out.requestID)

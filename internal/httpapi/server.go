@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 
@@ -51,6 +52,8 @@ type Options struct {
 	APITimeout time.Duration
 	// Clock tells the time. Default: the wall clock.
 	Clock clock.WithTicker
+	// Tracer makes a span of each request that is part of a trace or begins one. Default: none.
+	Tracer trace.Tracer
 	// Log takes the access log. Default: none.
 	Log logr.Logger
 	// Registry registers the metrics and serves them.
@@ -78,6 +81,7 @@ type Server struct {
 	apiTimeout       time.Duration
 	clock            clock.WithTicker
 	log              logr.Logger
+	tracer           trace.Tracer // nil for none
 
 	hub          *hub
 	census       *census
@@ -114,7 +118,7 @@ func New(o Options) (*Server, error) {
 		keepalive:        orDefault(o.Keepalive, 15*time.Second),
 		writeTimeout:     orDefault(o.WriteTimeout, 10*time.Second),
 		apiTimeout:       orDefault(o.APITimeout, 10*time.Second),
-		clock:            o.Clock, log: o.Log,
+		clock:            o.Clock, log: o.Log, tracer: o.Tracer,
 		hub:          newHub(orDefault(o.MaxStreams, 10000), orDefault(o.MaxStreamsPerUser, 100)),
 		census:       newCensus(o.Clock, o.MaxQueuedPerUser, o.MaxQueued),
 		recent:       newRecent(o.Clock),

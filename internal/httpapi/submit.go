@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/tracing"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -54,6 +56,8 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller Caller) e
 	}
 	ctx, stop := s.writeContext(r.Context())
 	defer stop()
+	trace.SpanFromContext(ctx).SetAttributes(tracing.AttributeJobID.String(scan.Name))
+	tracing.Annotate(ctx, scan)
 	if err := s.accept(ctx, scan); err != nil {
 		return err
 	}
@@ -101,7 +105,7 @@ func unambiguous(parts ...string) string {
 
 // accept creates the scan, or finds the one that the same submit created before.
 func (s *Server) accept(ctx context.Context, scan *v1alpha1.ScanRequest) error {
-	if scan.Annotations != nil {
+	if scan.Annotations[v1alpha1.AnnotationRequestHash] != "" {
 		// A repeated submit is answered even while new ones are turned away, and without a write.
 		first, err := s.scans.Get(ctx, scan.Name)
 		if err != nil {
@@ -157,6 +161,8 @@ func (s *Server) createOnce(ctx context.Context, scan *v1alpha1.ScanRequest) err
 	// Half of the time is left to find out what became of it.
 	attempt, stop := context.WithTimeout(ctx, s.apiTimeout/2)
 	defer stop()
+	attempt, span := tracing.StartChild(attempt, "create ScanRequest", trace.SpanKindClient)
+	defer span.End()
 	created := scan.DeepCopy()
 	if err := s.scans.Create(attempt, created); err != nil {
 		return err

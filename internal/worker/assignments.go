@@ -16,6 +16,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/tracing"
 )
 
 // Why a run is stopped although nobody wants to hear how it ended.
@@ -332,7 +333,7 @@ func (a *assignments) runStages(ctx context.Context, scan *v1alpha1.ScanRequest,
 	if scan.Status.Result != nil {
 		input.Result = *scan.Status.Result.DeepCopy()
 	}
-	return a.runner.Run(ctx, input, a.stages)
+	return a.runner.Run(tracing.WithScan(ctx, scan), input, a.stages)
 }
 
 // finish ends the bookkeeping of a run. The scan stays in current until it leaves the watch.

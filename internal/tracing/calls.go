@@ -1,0 +1,61 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+)
+
+// Attributes of a call, named by OpenTelemetry's conventions for generative AI.
+const (
+	attributeOperation   = attribute.Key("gen_ai.operation.name")
+	attributeModel       = attribute.Key("gen_ai.request.model")
+	attributeMaxTokens   = attribute.Key("gen_ai.request.max_tokens")
+	attributeInput       = attribute.Key("gen_ai.usage.input_tokens")
+	attributeCachedInput = attribute.Key("gen_ai.usage.cache_read.input_tokens")
+	attributeOutput      = attribute.Key("gen_ai.usage.output_tokens")
+	attributeAPI         = attribute.Key("scan.api")
+)
+
+// operation is what the conventions call both APIs in use.
+const operation = "chat"
+
+// TraceCalls returns a completer that makes a span of each call that another one sends, within the span of its
+// stage. The trace is not passed on to the provider. Where tracer is nil, it is the other completer.
+func TraceCalls(completer pipeline.Completer, tracer trace.Tracer) pipeline.Completer {
+	if tracer == nil {
+		return completer
+	}
+	return &callTracer{completer: completer, tracer: tracer}
+}
+
+type callTracer struct {
+	completer pipeline.Completer
+	tracer    trace.Tracer
+}
+
+// Complete sends a call.
+func (t *callTracer) Complete(ctx context.Context, call pipeline.Call) (pipeline.Reply, error) {
+	ctx, span := t.tracer.Start(ctx, operation+" "+call.Model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		attributeOperation.String(operation), attributeModel.String(call.Model), attributeAPI.String(string(call.API)),
+		attributeMaxTokens.Int(int(call.MaxOutputTokens)), attributeBudget.String(call.Budget),
+	))
+	defer span.End()
+	reply, err := t.completer.Complete(ctx, call)
+	if reply.Usage.Input > 0 {
+		span.SetAttributes(attributeInput.Int64(reply.Usage.Input), attributeCachedInput.Int64(reply.Usage.CachedInput),
+			attributeOutput.Int64(reply.Usage.Output))
+	}
+	// The error's text may quote the provider: it stays out.
+	if failure, ok := errors.AsType[*pipeline.Failure](err); ok {
+		fail(span, failure)
+	} else if err != nil {
+		span.SetStatus(codes.Error, "given up")
+	}
+	return reply, err
+}

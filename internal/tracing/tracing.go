@@ -1,0 +1,114 @@
+// Package tracing follows scans with OpenTelemetry: from the request that submitted one, over the object that
+// carries the trace on, to the worker that runs its stages. It is off unless the environment names a collector, and
+// then costs nothing. No span has a text, a URL or a secret in it.
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Scope names this system's instrumentation in its spans.
+const Scope = "github.com/eco2-team/scan-operator"
+
+// flushTimeout bounds how long a process that stops waits for the collector. A worker has a second of its grace
+// period left for it.
+const flushTimeout = time.Second
+
+// The variables that decide whether spans are exported. The SDK reads them and others of its kind itself.
+const (
+	envDisabled       = "OTEL_SDK_DISABLED"
+	envExporter       = "OTEL_TRACES_EXPORTER"
+	envEndpoint       = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	envTracesEndpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+	envProtocol       = "OTEL_EXPORTER_OTLP_PROTOCOL"
+	envTracesProtocol = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+)
+
+// propagator reads and writes W3C trace context. Baggage is not passed on: anything can be in it.
+var propagator = propagation.TraceContext{}
+
+// Start returns the tracer of a process and what sends its last spans, within a second, when it stops. The tracer
+// is nil where the environment, which getenv reads, names no collector. service names the process unless
+// OTEL_SERVICE_NAME does. An error names the variable that is wrong. A collector that is away is none: its spans
+// are dropped, and log says so.
+func Start(ctx context.Context, service string, getenv func(string) string, log logr.Logger) (trace.Tracer, func(), error) {
+	on, err := enabled(getenv)
+	if err != nil || !on {
+		return nil, func() {}, err
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Error(err, "Tracing failed") }))
+	exporter, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("prepare the export of traces: %w; check the OTEL_EXPORTER_OTLP_* variables", err)
+	}
+	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithAttributes(attribute.String("service.name", service)), resource.WithFromEnv())
+	if err != nil && !errors.Is(err, resource.ErrPartialResource) {
+		return nil, nil, fmt.Errorf("describe this process in traces: %w; check OTEL_RESOURCE_ATTRIBUTES", err)
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	stop := func() {
+		// The process stops: its own context has ended.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			log.Error(err, "The last spans were not sent")
+		}
+	}
+	log.Info("Tracing")
+	return provider.Tracer(Scope), stop, nil
+}
+
+// enabled says whether the environment asks for traces, or what is wrong with how it does.
+func enabled(getenv func(string) string) (bool, error) {
+	name := envTracesEndpoint
+	endpoint := getenv(name)
+	if endpoint == "" {
+		name = envEndpoint
+		endpoint = getenv(name)
+	}
+	exporter := getenv(envExporter)
+	switch {
+	case endpoint == "" || strings.EqualFold(getenv(envDisabled), "true") || exporter == "none":
+		return false, nil
+	case exporter != "" && exporter != "otlp":
+		return false, fmt.Errorf("%s=%q must be otlp or none", envExporter, exporter)
+	}
+	// The exporter would take localhost instead of an address that it cannot read.
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return false, fmt.Errorf("%s is not an absolute http or https URL, e.g. http://collector:4318", name)
+	}
+	for _, name := range []string{envTracesProtocol, envProtocol} {
+		if protocol := getenv(name); protocol != "" {
+			if protocol != "http/protobuf" {
+				return false, fmt.Errorf("%s=%q: only http/protobuf is spoken, usually at the collector's port 4318", name, protocol)
+			}
+			break
+		}
+	}
+	return true, nil
+}
+
+// StartChild begins an inner span of the one in ctx. Where ctx has none that is recorded, it costs nothing.
+func StartChild(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() {
+		return ctx, trace.SpanFromContext(context.Background())
+	}
+	return parent.TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithSpanKind(kind))
+}
