@@ -15,6 +15,7 @@ var (
 	corsMethods = strings.Join([]string{http.MethodGet, http.MethodPost, http.MethodDelete}, ", ")
 	corsHeaders = strings.Join([]string{
 		"Content-Type", "Cache-Control", scanapi.IdempotencyKeyHeader, scanapi.LastEventIDHeader, scanapi.RequestIDHeader,
+		"Traceparent", "Tracestate",
 	}, ", ")
 	corsExposed = strings.Join([]string{"Retry-After", scanapi.RequestIDHeader}, ", ")
 )
