@@ -164,7 +164,9 @@ func (s *scans) Create(_ context.Context, scan *v1alpha1.ScanRequest) error {
 
 func (s *scans) Delete(context.Context, *v1alpha1.ScanRequest) error { return nil }
 
-func (s *scans) SupportedModels(context.Context) ([]string, error) { return []string{"gpt-5.4-mini"}, nil }
+func (s *scans) SupportedModels(context.Context) ([]string, error) {
+	return []string{"gpt-5.4-mini"}, nil
+}
 
 // submit submits a scan through an API that traces, and returns the object that it created.
 func submit(t *testing.T, headers map[string]string) *v1alpha1.ScanRequest {

@@ -11,7 +11,6 @@ import (
 	"github.com/eco2-team/scan-operator/internal/tracing"
 )
 
-
 func TestTheEnvironmentDecides(t *testing.T) {
 	const endpoint = "http://127.0.0.1:1"
 	tests := map[string]struct {
