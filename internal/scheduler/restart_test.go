@@ -270,32 +270,3 @@ func checkAccounts(t *testing.T, w *world) {
 		}
 	}
 }
-
-func BenchmarkDecisions(b *testing.B) {
-	w := newWorld(b)
-	w.s.PoolChanged(w.pool("p", v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward))
-	w.s.BudgetChanged(w.budget("b", 10_000_000_000), readyKey)
-	w.s.opts.MaxWrites = 1 << 30
-	for i := range 10 {
-		w.worker(fmt.Sprint("w", i), "p", 1<<20)
-	}
-	for i := range b.N {
-		w.create(fmt.Sprint("s", i), user(fmt.Sprint("u", i%1000)))
-	}
-	b.ReportAllocs()
-	b.ResetTimer()
-	decided := 0
-	for decided < b.N {
-		writes := w.s.cycle().writes
-		decided += len(writes)
-		if len(writes) == 0 {
-			b.StopTimer()
-			w.clk.Step(100 * time.Millisecond)
-			for i := range 10 {
-				w.worker(fmt.Sprint("w", i), "p", 1<<20)
-			}
-			b.StartTimer()
-		}
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
-}
