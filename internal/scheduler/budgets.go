@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
@@ -30,10 +31,13 @@ type account struct {
 	held bool
 }
 
-// BudgetChanged adds a budget or changes its limits and its key.
+// BudgetChanged adds a budget or changes its limits and its key. One that is as it was costs nothing.
 func (s *Scheduler) BudgetChanged(obj *v1alpha1.TokenBudget, key Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if acc := s.budgets[types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}]; acc != nil && acc.key == key && apiequality.Semantic.DeepEqual(acc.spec, obj.Spec) {
+		return
+	}
 	s.setBudget(obj, key)
 	s.requeueAll(obj.Namespace)
 	s.poke()
