@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
@@ -94,6 +95,47 @@ func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
 	if a := w.get("a").Status.Assignment; a == nil || a.Budget != "later" {
 		t.Errorf("assignment = %+v, want budget later", a)
 	}
+}
+
+// TestABudgetThatComesBackIsNotGivenEverything: what a budget was not given while it was away, or before it was there,
+// it is not given later on top of its share.
+func TestABudgetThatComesBackIsNotGivenEverything(t *testing.T) {
+	w := newWorld(t)
+	p := w.pool("p", v1alpha1.StageVision)
+	refs := []v1alpha1.BudgetReference{{Name: "one", Weight: 1}, {Name: "three", Weight: 3}, {Name: "new", Weight: 4}}
+	p.Spec.Budgets = refs[:2]
+	w.s.PoolChanged(p)
+	for _, ref := range refs {
+		w.s.BudgetChanged(w.budget(ref.Name, 10_000_000), readyKey)
+	}
+	w.worker("w1", "p", 10_000)
+	created := 0
+	count := func(scans int) map[string]int {
+		n := map[string]int{}
+		first := created
+		for ; created < first+scans; created++ {
+			w.create(fmt.Sprint("s", created))
+		}
+		w.settle()
+		for i := first; i < created; i++ {
+			n[w.get(fmt.Sprint("s", i)).Status.Assignment.Budget]++
+		}
+		return n
+	}
+	want := func(when string, scans int, want map[string]int) {
+		t.Helper()
+		if diff := cmp.Diff(want, count(scans)); diff != "" {
+			t.Errorf("%s, by budget (-want +got):\n%s", when, diff)
+		}
+	}
+	want("from the start", 100, map[string]int{"one": 25, "three": 75})
+	w.s.BudgetChanged(w.budget("three", 10_000_000), Key{Reason: v1alpha1.ReasonSecretNotFound})
+	want("while one is away", 200, map[string]int{"one": 200})
+	w.s.BudgetChanged(w.budget("three", 10_000_000), readyKey)
+	want("when it is back", 100, map[string]int{"one": 25, "three": 75})
+	p.Spec.Budgets = refs
+	w.s.PoolChanged(p)
+	want("with a new one", 200, map[string]int{"one": 25, "three": 75, "new": 100})
 }
 
 func TestBudgetsShareByWeightAndFailOver(t *testing.T) {

@@ -137,16 +137,19 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 	r.reserved = s.estimator.Charge(string(stage), r.model, r.formula)
 
 	var best refusal
-	for _, ref := range s.budgetsByShare(p) {
+	var away []string // budgets that pay for nothing at all now
+	for _, ref := range p.budgetsByShare() {
 		acc := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
 		switch {
 		case acc == nil:
 			best.worse(refused(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)))
+			away = append(away, ref.Name)
 			continue
 		case !acc.serves(r.model):
 			continue
 		case !acc.key.Ready:
 			best.worse(refused(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, acc.key.Message)))
+			away = append(away, ref.Name)
 			continue
 		}
 		if until, claimed := s.claimed[acc.name]; claimed {
@@ -156,8 +159,11 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 		v := acc.ledger.Reserve(r.id, r.reserved, now)
 		if v.OK {
 			r.budget = acc.name
-			p.given[ref.Name] += float64(r.reserved) / float64(max(ref.Weight, 1))
+			p.give(ref, r.reserved, away)
 			return r, refusal{}
+		}
+		if v.Dimension == budget.Held || v.Dimension == budget.QuotaTokens {
+			away = append(away, ref.Name)
 		}
 		why := budgetRefusal(acc, v, r.reserved, now)
 		if !why.onlyThis && (v.Dimension == budget.Tokens || v.Dimension == budget.Requests) {
@@ -172,25 +178,6 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 func (acc *account) serves(model string) bool {
 	_, ok := acc.models[model]
 	return ok
-}
-
-// budgetsByShare orders the pool's budgets by what they were given for their weight, least first.
-func (s *Scheduler) budgetsByShare(p *pool) []v1alpha1.BudgetReference {
-	if len(p.spec.Budgets) < 2 {
-		return p.spec.Budgets
-	}
-	refs := slices.Clone(p.spec.Budgets)
-	slices.SortStableFunc(refs, func(a, b v1alpha1.BudgetReference) int {
-		switch ga, gb := p.given[a.Name], p.given[b.Name]; {
-		case ga < gb:
-			return -1
-		case ga > gb:
-			return 1
-		default:
-			return 0
-		}
-	})
-	return refs
 }
 
 // assign assumes the assignment: from here on the worker and the budget count it as running.

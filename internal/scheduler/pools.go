@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,40 @@ type pool struct {
 	// given counts the tokens each budget was given by this pool, divided by the budget's weight: the budget
 	// with the least is asked first.
 	given map[string]float64
+}
+
+// budgetsByShare orders the pool's budgets by what they were given for their weight, least first. One that is new to the
+// pool starts level with the one that was given least.
+func (p *pool) budgetsByShare() []v1alpha1.BudgetReference {
+	refs := p.spec.Budgets
+	if len(refs) < 2 {
+		return refs
+	}
+	least, some := 0.0, false
+	for _, given := range p.given {
+		if !some || given < least {
+			least, some = given, true
+		}
+	}
+	for _, ref := range refs {
+		if _, known := p.given[ref.Name]; !known {
+			p.given[ref.Name] = least
+		}
+	}
+	refs = slices.Clone(refs)
+	slices.SortStableFunc(refs, func(a, b v1alpha1.BudgetReference) int {
+		return cmp.Compare(p.given[a.Name], p.given[b.Name])
+	})
+	return refs
+}
+
+// give notes that a budget was given a call. Those that pay for nothing at all meanwhile stay level with it, or they
+// would be given everything when they are back, until they had caught up. One that is only full catches up.
+func (p *pool) give(ref v1alpha1.BudgetReference, tokens int64, away []string) {
+	for _, name := range away {
+		p.given[name] = max(p.given[name], p.given[ref.Name])
+	}
+	p.given[ref.Name] += float64(tokens) / float64(max(ref.Weight, 1))
 }
 
 // PoolChanged adds or replaces a pool.
