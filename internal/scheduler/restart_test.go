@@ -118,6 +118,28 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	}
 }
 
+// TestRunsOfAnotherLeaderTeachNothing: what they reserved was calibrated already, and would be a second time.
+func TestRunsOfAnotherLeaderTeachNothing(t *testing.T) {
+	w := newWorld(t)
+	w.standard(1_000_000, "w1")
+	w.create("s")
+	w.settle()
+	b := w.budget("b", 1_000_000)
+	b.Status.Estimates = []v1alpha1.CallEstimate{{
+		Stage: "vision", Model: "gpt-5.1", ReservedPermille: 2000, ProvenCalls: 16, Calls: 1, ChargeTokens: 2112, DurationMillis: 5000,
+		LastCallAt: metav1.NewMicroTime(t0),
+	}}
+	w.restart()
+	w.s.Load(w.state([]*v1alpha1.TokenBudget{b}, "w1"))
+	before := w.s.BudgetEstimates(name("b"))
+	w.clk.Step(time.Second)
+	w.complete("s")
+	w.settle()
+	if diff := cmp.Diff(before, w.s.BudgetEstimates(name("b"))); diff != "" {
+		t.Errorf("what is known of calls (-before +after):\n%s", diff)
+	}
+}
+
 // TestBudgetEstimates: a budget knows of its own models, however they were learned.
 func TestBudgetEstimates(t *testing.T) {
 	w := newWorld(t)

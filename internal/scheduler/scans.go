@@ -40,13 +40,14 @@ type scanState struct {
 
 // run is one assignment.
 type run struct {
-	id       string
-	stage    v1alpha1.StageName
-	worker   types.NamespacedName
-	canary   bool                 // of the worker
-	budget   types.NamespacedName // zero where no tokens are needed
-	model    string
-	formula  int64 // the estimate before calibration
+	id     string
+	stage  v1alpha1.StageName
+	worker types.NamespacedName
+	canary bool                 // of the worker
+	budget types.NamespacedName // zero where no tokens are needed
+	model  string
+	// formula is the estimate before calibration; zero for a run that another leader began: nothing is learned of it.
+	formula  int64
 	reserved int64
 	// charge is what the queue charged the user for; zero for a run that another leader began.
 	charge charge
@@ -219,7 +220,7 @@ func (s *Scheduler) adopt(st *scanState, a *v1alpha1.Assignment) {
 
 func (s *Scheduler) runOf(st *scanState, a *v1alpha1.Assignment) *run {
 	r := &run{
-		id: a.ID, stage: a.Stage, model: a.Model, reserved: a.ReservedTokens, formula: a.ReservedTokens,
+		id: a.ID, stage: a.Stage, model: a.Model, reserved: a.ReservedTokens,
 		worker: types.NamespacedName{Namespace: st.name.Namespace, Name: a.Worker},
 		since:  a.AssignedAt.Time,
 	}
