@@ -90,7 +90,7 @@ func get(t *testing.T, address string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.DefaultClient.Do(request) //nolint:gosec // the address is of a process of this test
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatalf("the program does not answer: %v", err)
 	}
@@ -152,7 +152,7 @@ func (l *lateAPIServer) begin(t *testing.T) {
 	if err := l.socket.Close(); err != nil { // the listener has its own
 		t.Fatalf("listen: %v", err)
 	}
-	ctx, end := context.WithCancel(context.Background())
+	ctx := t.Context()
 	var connections sync.WaitGroup
 	connections.Go(func() {
 		for {
@@ -164,7 +164,6 @@ func (l *lateAPIServer) begin(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() {
-		end()
 		if err := listener.Close(); err != nil {
 			t.Error(err)
 		}
