@@ -231,8 +231,9 @@ func (s *Server) admit(scan *v1alpha1.ScanRequest) error {
 }
 
 // checkWait turns a scan away that would wait too long. The leader's estimate is a moment old: where there is a
-// queue, what was admitted since then is added to it at the rate at which scans finish. Where there is none, that
-// rate says how many scans there were and not how many there could be.
+// queue, what was admitted since then is added to it at the rate at which scans finish. After a quiet time that rate
+// says how many scans there were and not how many there could be, so it adds no more than the estimate itself: else a
+// burst would be turned away that workers are just being started for.
 func (s *Server) checkWait() error {
 	if s.maxEstimatedWait == 0 {
 		return nil
@@ -242,7 +243,7 @@ func (s *Server) checkWait() error {
 		return nil
 	}
 	if more, ok := s.census.drainTime(s.surge.since(asOf)); ok && wait > 0 {
-		wait += more
+		wait += min(more, wait)
 	}
 	if wait <= s.maxEstimatedWait {
 		return nil

@@ -355,18 +355,23 @@ func TestSubmitAddsABurstToTheEstimate(t *testing.T) {
 	}
 }
 
-// Where nobody waits, few finished scans mean that there were few, not that there could not be more.
+// After a quiet minute, few finished scans mean that there were few, not that there could not be more: neither where
+// nobody waits nor where the first of a burst do, for workers that are being started.
 func TestSubmitTakesABurstOnAnIdleSystem(t *testing.T) {
-	h := newHarness(t, func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: 0} })
-	done := newLife(t, "done")
-	done.scan.Status.Phase = v1alpha1.ScanQueued
-	h.cluster.put(done.scan)
-	done.scan.Status.Phase = v1alpha1.ScanSucceeded
-	h.cluster.put(done.scan) // one in the last minute
-	for i := range 20 {
-		if w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody); w.Code != http.StatusOK {
-			t.Fatalf("submit %d: status %d: %s", i, w.Code, w.Body)
-		}
+	for name, wait := range map[string]time.Duration{"nobody waits": 0, "the first wait": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: wait} })
+			done := newLife(t, "done")
+			done.scan.Status.Phase = v1alpha1.ScanQueued
+			h.cluster.put(done.scan)
+			done.scan.Status.Phase = v1alpha1.ScanSucceeded
+			h.cluster.put(done.scan) // one in the last minute
+			for i := range 20 {
+				if w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody); w.Code != http.StatusOK {
+					t.Fatalf("submit %d: status %d: %s", i, w.Code, w.Body)
+				}
+			}
+		})
 	}
 }
 
