@@ -1,10 +1,12 @@
 package controllers
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
@@ -87,6 +89,67 @@ func TestTokenBudgetComesToRest(t *testing.T) {
 	}
 	if len(recorder.Events) != 1 {
 		t.Errorf("%d events for a lost Secret, want 1", len(recorder.Events))
+	}
+}
+
+// TestBudgetEventsTellOfTransitions, and of nothing else.
+func TestBudgetEventsTellOfTransitions(t *testing.T) {
+	condition := func(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+	}
+	ready := condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonKeyFound, "found")
+	missing := condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "create it")
+	rejected := condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonKeyRejected, "wrong key")
+	calm := condition(v1alpha1.ConditionThrottled, metav1.ConditionFalse, v1alpha1.ReasonWithinLimits, "calm")
+	limited := condition(v1alpha1.ConditionThrottled, metav1.ConditionTrue, v1alpha1.ReasonRateLimited, "limited")
+	reworded := limited
+	reworded.Message = "still limited"
+	tests := map[string]struct {
+		before, after []metav1.Condition
+		want          []string
+	}{
+		"a budget that begins well":  {after: []metav1.Condition{ready, calm}},
+		"a budget that begins badly": {after: []metav1.Condition{missing, calm}, want: []string{"Warning SecretNotFound create it"}},
+		"nothing changed":            {before: []metav1.Condition{missing, limited}, after: []metav1.Condition{missing, limited}},
+		"the words changed":          {before: []metav1.Condition{limited}, after: []metav1.Condition{reworded}},
+		"the reason changed":         {before: []metav1.Condition{missing}, after: []metav1.Condition{rejected}, want: []string{"Warning KeyRejected wrong key"}},
+		"it is well again":           {before: []metav1.Condition{rejected}, after: []metav1.Condition{ready}, want: []string{"Normal KeyFound found"}},
+		"throttled":                  {before: []metav1.Condition{ready, calm}, after: []metav1.Condition{ready, limited}, want: []string{"Warning RateLimited limited"}},
+		"throttled no more":          {before: []metav1.Condition{ready, limited}, after: []metav1.Condition{ready, calm}, want: []string{"Normal WithinLimits calm"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			recorder := events.NewFakeRecorder(10)
+			before, after := makeBudget(), makeBudget()
+			before.Status.Conditions, after.Status.Conditions = tc.before, tc.after
+			(&TokenBudgetReconciler{Recorder: recorder}).announce(t.Context(), before, after)
+			close(recorder.Events)
+			var got []string
+			for e := range recorder.Events {
+				got = append(got, e)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("events (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestTheProvidersWordsAreShown: who reads the condition need not look for the provider's answer elsewhere.
+func TestTheProvidersWordsAreShown(t *testing.T) {
+	const word = "Incorrect API key provided: sk-***."
+	for _, hold := range []budget.HoldReason{budget.HoldUnauthorized, budget.HoldQuotaExhausted} {
+		b := makeBudget()
+		computeBudgetStatus(b, budgetInput{
+			key: scheduler.Key{Ready: true, Reason: v1alpha1.ReasonKeyFound}, stats: budget.Stats{Hold: hold}, word: word, now: t0,
+		})
+		var messages []string
+		for _, c := range b.Status.Conditions {
+			messages = append(messages, c.Message)
+		}
+		if all := strings.Join(messages, "\n"); !strings.Contains(all, word) {
+			t.Errorf("held as %s the conditions say %q, want the provider's words", hold, all)
+		}
 	}
 }
 

@@ -91,6 +91,24 @@ func (f *fuzzLedger) end(id string, how byte, r Result) {
 	delete(f.open, id)
 }
 
+// failOver replaces the ledger by one that knows the snapshot and what is open. It may have less than the old one had,
+// never more.
+func (f *fuzzLedger) failOver(limits Limits) {
+	snapshot := f.l.Snapshot(f.now)
+	reservations := make([]Reservation, 0, len(f.open))
+	for _, id := range f.ids {
+		if tokens, open := f.open[id]; open {
+			reservations = append(reservations, Reservation{ID: id, Tokens: tokens, At: f.now.Add(-time.Second)})
+		}
+	}
+	had := f.l.Stats(f.now).Tokens.Available
+	f.l = New(limits, f.now)
+	f.l.Restore(snapshot, reservations, f.now)
+	if has := f.l.Stats(f.now).Tokens.Available; has > max(had, 0) {
+		f.t.Fatalf("the new leader has %d tokens, the old one had %d", has, had)
+	}
+}
+
 // check compares with the plain account.
 func (f *fuzzLedger) check() {
 	var reserved int64
@@ -113,19 +131,20 @@ func (f *fuzzLedger) check() {
 	}
 }
 
-// FuzzLedger plays any order of calls, endings, headers, rejections, limits and times. Whatever happens: the sum of
+// FuzzLedger plays any order of calls, endings, headers, rejections, limits, failovers and times. Whatever happens: the sum of
 // reservations is that of the open calls, nothing is left when all are done, no bucket overflows, and Check and
 // Reserve agree.
 func FuzzLedger(f *testing.F) {
 	f.Add([]byte("\x00\x10reserve and wait\x05\x05\x05 and settle, cancel, lose\x01\x02\x03"))
 	f.Add([]byte{0, 0, 0, 1, 1, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9, 3, 255, 255, 255, 255, 255, 255, 255, 255, 4, 1, 5, 6, 7})
+	f.Add([]byte("\x00\x10\x20 a new leader \x08\x00 takes over \x08\x01 and again \x08"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		p := tape(input)
 		limits := following(1+p.int64()&0xfffff, int32(p.byte()))
 		limits.RequestsPerMinute = int64(p.byte())
 		g := &fuzzLedger{t: t, l: New(limits, epoch), now: epoch, open: map[string]int64{}}
 		for len(p) > 0 {
-			switch p.byte() % 8 {
+			switch p.byte() % 9 {
 			case 0, 1:
 				g.reserve(p.int64() >> (p.byte() % 64))
 			case 2, 3:
@@ -149,6 +168,8 @@ func FuzzLedger(f *testing.F) {
 				g.l.SetLimits(limits, g.now)
 			case 6:
 				g.l.SetKeyVersion(strconv.Itoa(int(p.byte()%3)), g.now)
+			case 7:
+				g.failOver(limits)
 			default:
 				g.now = g.now.Add(time.Duration(int8(p.byte())) * time.Second)
 			}

@@ -106,7 +106,7 @@ func (l *Ledger) Restore(snap Snapshot, reservations []Reservation, now time.Tim
 			left = 0 // Not known, and refilled within a minute.
 		}
 		start := max(0, min(left-since[m.unit], m.limit)) * micro
-		m.policy.level = start + l.pipe.pending[m.unit]*micro
+		m.policy.level = min(start+l.pipe.pending[m.unit]*micro, m.policy.capacity) // more may be pending than a lower limit holds
 		m.mirror.level = m.policy.level
 	}
 	l.restoreHolds(snap, now)
