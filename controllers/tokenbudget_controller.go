@@ -43,8 +43,12 @@ type TokenBudgetReconciler struct {
 var _ reconcile.Reconciler = (*TokenBudgetReconciler)(nil)
 
 // Reconcile passes the budget and the state of its key to the scheduler and writes its status, at most every
-// statusInterval and only where it changed.
+// statusInterval and only where it changed. It waits for a new leader's scheduler to be loaded: what the last leader
+// wrote to the status must be read before it is written over with a ledger that knows nothing.
 func (r *TokenBudgetReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if err := r.Scheduler.AwaitLoad(ctx); err != nil {
+		return ctrl.Result{}, err
+	}
 	b := &v1alpha1.TokenBudget{}
 	if err := r.Client.Get(ctx, req.NamespacedName, b); err != nil {
 		if client.IgnoreNotFound(err) == nil {

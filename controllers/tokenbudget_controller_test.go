@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +63,7 @@ func TestTokenBudgetComesToRest(t *testing.T) {
 		Scheduler:       scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
 		DefaultEndpoint: "https://api.example.org/v1",
 	}
+	r.Scheduler.Load(scheduler.State{})
 	for range 10 {
 		if _, err := r.Reconcile(t.Context(), request("b")); err != nil {
 			t.Fatal(err)
@@ -89,6 +92,35 @@ func TestTokenBudgetComesToRest(t *testing.T) {
 	}
 	if len(recorder.Events) != 1 {
 		t.Errorf("%d events for a lost Secret, want 1", len(recorder.Events))
+	}
+}
+
+// TestAStatusIsNotWrittenBeforeItIsRead: a leader whose scheduler is not loaded yet must leave alone what it is to be
+// loaded from.
+func TestAStatusIsNotWrittenBeforeItIsRead(t *testing.T) {
+	var n calls
+	clk := clocktesting.NewFakeClock(t0)
+	c := newClient(t, &n, makeBudget(), secret(map[string][]byte{"api-key": []byte("sk-1")}))
+	sched := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"})
+	r := &TokenBudgetReconciler{
+		Client: c, Clock: clk, Keys: &KeyReader{Live: c}, Recorder: events.NewFakeRecorder(10), pace: newPace(clk), Scheduler: sched,
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := r.Reconcile(stopped, request("b")); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v before the scheduler is loaded, want that of the context", err)
+	}
+	if _, known := sched.BudgetStats(request("b").NamespacedName); known || n.patches != 0 {
+		t.Errorf("before it is loaded the scheduler knows the budget: %t; %d status patches, want none", known, n.patches)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := r.Reconcile(t.Context(), request("b"))
+		done <- err
+	}()
+	sched.Load(scheduler.State{})
+	if err := <-done; err != nil || n.patches != 1 {
+		t.Errorf("error %v and %d status patches after the scheduler is loaded, want one patch", err, n.patches)
 	}
 }
 

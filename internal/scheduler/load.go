@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -56,7 +58,18 @@ func (s *Scheduler) Load(state State) {
 	}
 	s.log.Info("scheduler loaded", "pools", len(s.pools), "budgets", len(s.budgets), "workers", len(s.workers),
 		"scans", len(s.scans), "running", running)
+	close(s.loaded)
 	s.poke()
+}
+
+// AwaitLoad returns when Load has ended, or with the error of ctx. Until then nothing that the scheduler says is true.
+func (s *Scheduler) AwaitLoad(ctx context.Context) error {
+	select {
+	case <-s.loaded:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the scheduler to be loaded: %w", ctx.Err())
+	}
 }
 
 // reservationsOf finds the calls that a budget has been charged for since the last leader wrote its status, and

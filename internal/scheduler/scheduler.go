@@ -133,6 +133,8 @@ type Scheduler struct {
 	reasons      *rate.Limiter
 
 	wake chan struct{}
+	// loaded is closed by Load.
+	loaded chan struct{}
 }
 
 // stageKey finds the pools that run a stage.
@@ -172,6 +174,7 @@ func New(opts Options) *Scheduler {
 		claimed:      map[types.NamespacedName]time.Time{},
 		reasons:      rate.NewLimiter(rate.Limit(opts.ReasonsPerSecond), opts.ReasonsPerSecond),
 		wake:         make(chan struct{}, 1),
+		loaded:       make(chan struct{}),
 	}
 	s.queue = queue.New(queue.WithDomain(s.domain))
 	return s
