@@ -97,6 +97,33 @@ func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
 	}
 }
 
+// TestABudgetThatIsAsItWasCostsNothing: it is seen with every write of its status, and must not make the scheduler look
+// at all scans anew; its limits, its models and its key must.
+func TestABudgetThatIsAsItWasCostsNothing(t *testing.T) {
+	changes := map[string]struct {
+		change func(*v1alpha1.TokenBudget, *Key)
+		want   bool
+	}{
+		"the status alone": {change: func(b *v1alpha1.TokenBudget, _ *Key) { b.ResourceVersion, b.Status.Totals.Calls = "2", 7 }},
+		"the limit":        {change: func(b *v1alpha1.TokenBudget, _ *Key) { b.Spec.TokensPerMinute = 1000 }, want: true},
+		"the models":       {change: func(b *v1alpha1.TokenBudget, _ *Key) { b.Spec.Models[0] = "gpt-4o" }, want: true},
+		"the key":          {change: func(_ *v1alpha1.TokenBudget, k *Key) { k.Version = "2" }, want: true},
+	}
+	for title, tc := range changes {
+		t.Run(title, func(t *testing.T) {
+			w := newWorld(t)
+			w.s.BudgetChanged(w.budget("b", 100_000), readyKey)
+			<-w.s.wake
+			b, key := w.budget("b", 100_000), readyKey
+			tc.change(b, &key)
+			w.s.BudgetChanged(b, key)
+			if got := len(w.s.wake) > 0; got != tc.want {
+				t.Errorf("the scheduler looks again: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestABudgetThatComesBackIsNotGivenEverything: what a budget was not given while it was away, or before it was there,
 // it is not given later on top of its share.
 func TestABudgetThatComesBackIsNotGivenEverything(t *testing.T) {
