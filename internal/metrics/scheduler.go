@@ -125,8 +125,8 @@ func NewLevels(s *scheduler.Scheduler) Levels { return Levels{scheduler: s} }
 var (
 	waitingDesc = prometheus.NewDesc("scan_waiting", "Scans that wait, by the stage that is next and the reason.",
 		[]string{"stage", "reason"}, nil)
-	oldestDesc = prometheus.NewDesc("scan_oldest_waiting_seconds", "Age of the oldest scan in the queue, by stage and state.",
-		[]string{"stage", "state"}, nil)
+	oldestDesc = prometheus.NewDesc("scan_oldest_waiting_seconds", "How long the scan that has waited longest has, by the stage that is next and the reason.",
+		[]string{"stage", "reason"}, nil)
 	limitDesc = prometheus.NewDesc("scan_budget_limit", "The limit in force per minute, by kind: tokens or requests.",
 		[]string{"namespace", "budget", "kind"}, nil)
 	usedDesc = prometheus.NewDesc("scan_budget_used_last_minute", "What was charged in the last 60 seconds, by kind: tokens or requests.",
@@ -152,12 +152,10 @@ func (l Levels) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for stage, reasons := range l.scheduler.Waiting() {
-		for reason, n := range reasons {
-			gauge(waitingDesc, float64(n), string(stage), reason)
+		for reason, backlog := range reasons {
+			gauge(waitingDesc, float64(backlog.Scans), string(stage), reason)
+			gauge(oldestDesc, backlog.Oldest.Seconds(), string(stage), reason)
 		}
-	}
-	for _, age := range l.scheduler.OldestWaiting() {
-		gauge(oldestDesc, age.Oldest.Seconds(), age.Stage, age.State.String())
 	}
 	for _, name := range l.scheduler.Budgets() {
 		stats, ok := l.scheduler.BudgetStats(name)

@@ -2,10 +2,13 @@ package metrics
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -70,4 +73,106 @@ func TestLabelsAreBounded(t *testing.T) {
 			t.Errorf("metric %s is not exported", want)
 		}
 	}
+}
+
+// TestLevels checks the figures themselves, a minute into the wait of two scans for a worker.
+func TestLevels(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	clk := clocktesting.NewFakeClock(time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC))
+	s := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"})
+	registry.MustRegister(NewLevels(s))
+	s.PoolChanged(&v1alpha1.WorkerPool{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"},
+		Spec: v1alpha1.WorkerPoolSpec{
+			Stages: []v1alpha1.StageName{v1alpha1.StageVision}, Budgets: []v1alpha1.BudgetReference{{Name: "b", Weight: 1}},
+			StageDefaults: v1alpha1.StageDefaults{MaxOutputTokens: 300},
+		},
+	})
+	s.BudgetChanged(&v1alpha1.TokenBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b"},
+		Spec:       v1alpha1.TokenBudgetSpec{Models: []string{"m"}, TokensPerMinute: 60_000, RequestsPerMinute: 600},
+	}, scheduler.Key{Ready: true})
+	for i, suspended := range []bool{false, false, true} {
+		s.ScanChanged(&v1alpha1.ScanRequest{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "ns", Name: strconv.Itoa(i), UID: "u", ResourceVersion: strconv.Itoa(i + 1), CreationTimestamp: metav1.NewTime(clk.Now()),
+			},
+			Spec: v1alpha1.ScanRequestSpec{ImageURL: "https://images.example.org/a.jpg", DeadlineSeconds: 300, Suspend: suspended},
+		})
+		clk.Step(20 * time.Second)
+	}
+
+	want := map[string]float64{
+		"scan_waiting reason=Suspended stage=vision":                                  1,
+		"scan_waiting reason=WaitingForWorker stage=vision":                           2,
+		"scan_oldest_waiting_seconds reason=Suspended stage=vision":                   20,
+		"scan_oldest_waiting_seconds reason=WaitingForWorker stage=vision":            60,
+		"scan_budget_limit budget=b kind=requests namespace=ns":                       600,
+		"scan_budget_limit budget=b kind=tokens namespace=ns":                         60_000,
+		"scan_budget_used_last_minute budget=b kind=requests namespace=ns":            0,
+		"scan_budget_used_last_minute budget=b kind=tokens namespace=ns":              0,
+		"scan_budget_reserved_tokens budget=b namespace=ns":                           0,
+		"scan_budget_calls_in_flight budget=b namespace=ns":                           0,
+		"scan_budget_blocked_seconds_total budget=b dimension=held namespace=ns":      0,
+		"scan_budget_blocked_seconds_total budget=b dimension=quota namespace=ns":     0,
+		"scan_budget_blocked_seconds_total budget=b dimension=tokens namespace=ns":    0,
+		"scan_budget_blocked_seconds_total budget=b dimension=requests namespace=ns":  0,
+		"scan_budget_blocked_seconds_total budget=b dimension=too_large namespace=ns": 0,
+	}
+	if diff := cmp.Diff(want, values(t, registry)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDecisions(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	d := NewDecisions(registry)
+	d.Assigned("p", v1alpha1.StageVision, 3*time.Second)
+	d.Dispatched(20 * time.Millisecond)
+	d.WriteFailed()
+	d.Settled(scheduler.Try{
+		Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Charged: 900, Canary: true,
+		Usage: v1alpha1.TokenUsage{Input: 300, CachedInput: 200, Output: 100}, Took: 5 * time.Second,
+	})
+	d.Settled(scheduler.Try{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Class: v1alpha1.FailureRateLimited})
+	d.Settled(scheduler.Try{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Class: v1alpha1.FailureTimeout})
+	want := map[string]float64{
+		"scan_queue_wait_seconds pool=p stage=vision":                                          3,
+		"scan_dispatch_seconds":                                                                0.02,
+		"scan_assignment_write_failures_total":                                                 1,
+		"scan_stage_runs_total budget=b model=m outcome=ok stage=vision track=canary":          1,
+		"scan_stage_runs_total budget=b model=m outcome=RateLimited stage=vision track=stable": 1,
+		"scan_stage_runs_total budget=b model=m outcome=Timeout stage=vision track=stable":     1,
+		"scan_stage_duration_seconds model=m stage=vision track=canary":                        5,
+		"scan_tokens_reserved_total budget=b model=m stage=vision":                             3000,
+		"scan_tokens_used_total budget=b kind=input model=m stage=vision":                      300,
+		"scan_tokens_used_total budget=b kind=cached_input model=m stage=vision":               200,
+		"scan_tokens_used_total budget=b kind=output model=m stage=vision":                     100,
+		"scan_provider_rejections_total budget=b kind=RateLimited":                             1,
+		"scan_estimate_ratio kind=charged model=m stage=vision":                                0.9,
+		"scan_estimate_ratio kind=used model=m stage=vision":                                   0.4,
+	}
+	if diff := cmp.Diff(want, values(t, registry)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// values are the exported figures by name and labels; of histograms the sums.
+func values(t *testing.T, g prometheus.Gatherer) map[string]float64 {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			words := []string{f.GetName()}
+			for _, l := range m.GetLabel() {
+				words = append(words, l.GetName()+"="+l.GetValue())
+			}
+			found[strings.Join(words, " ")] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + m.GetHistogram().GetSampleSum()
+		}
+	}
+	return found
 }

@@ -38,18 +38,15 @@ type backlog struct {
 	cost   int64
 	// smallest is the least number of tokens of an item, MaxInt64 without items.
 	smallest int64
-	// oldest is the earliest arrival, MaxInt64 without items.
-	oldest int64
 }
 
-var noBacklog = backlog{smallest: math.MaxInt64, oldest: math.MaxInt64}
+var noBacklog = backlog{smallest: math.MaxInt64}
 
 func (b *backlog) add(o *backlog) {
 	b.items += o.items
 	b.tokens += o.tokens
 	b.cost += o.cost
 	b.smallest = min(b.smallest, o.smallest)
-	b.oldest = min(b.oldest, o.oldest)
 }
 
 func (e *entry) links() *link[entry] { return &e.node }
@@ -57,7 +54,7 @@ func (e *entry) links() *link[entry] { return &e.node }
 func (e *entry) before(o *entry) bool { return compareArrival(e, o) < 0 }
 
 func (e *entry) pull() {
-	e.sum = backlog{items: 1, tokens: e.item.Tokens, cost: e.cost, smallest: e.item.Tokens, oldest: e.arrival}
+	e.sum = backlog{items: 1, tokens: e.item.Tokens, cost: e.cost, smallest: e.item.Tokens}
 	e.last = e
 	if l := e.node.left; l != nil {
 		e.sum.add(&l.sum)

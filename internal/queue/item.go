@@ -58,20 +58,6 @@ const (
 	stateCount = iota
 )
 
-// String returns the name used in metric labels.
-func (s State) String() string {
-	switch s {
-	case Ready:
-		return "ready"
-	case BackingOff:
-		return "backing_off"
-	case Suspended:
-		return "suspended"
-	default:
-		return "unknown"
-	}
-}
-
 // Decision is the caller's answer to an item that Pick offers.
 type Decision int
 
@@ -93,7 +79,7 @@ const (
 	Stop
 )
 
-// Counts is the content of a lane.
+// Counts is the content of a domain.
 type Counts struct {
 	Ready      int
 	BackingOff int
@@ -113,16 +99,6 @@ type Position struct {
 	// partial backlogs of very many users.
 	AheadError  int
 	TokensError int64
-}
-
-// Age is the backlog of one stage in one state.
-type Age struct {
-	Stage string
-	State State
-	// Items is how many there are, at least one.
-	Items int
-	// Oldest is the time since the earliest arrival among them, never negative.
-	Oldest time.Duration
 }
 
 // instant is t in nanoseconds since 1970, without a monotonic reading: times

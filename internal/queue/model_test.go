@@ -445,7 +445,7 @@ func (m *model) Position(key string) (Position, bool) {
 func (m *model) count(lane Lane) Counts {
 	var c Counts
 	for _, it := range m.items {
-		if it.Lane != lane {
+		if m.domainOf(it.Lane) != m.domainOf(lane) {
 			continue
 		}
 		switch it.state {

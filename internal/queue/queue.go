@@ -1,9 +1,6 @@
 package queue
 
 import (
-	"cmp"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -140,41 +137,22 @@ func (q *Queue) Get(key string) (Item, bool) {
 // Len returns the number of items in all states.
 func (q *Queue) Len() int { return len(q.index) }
 
-// LenLane counts the items of a lane by state, as of the last Upsert or Pick.
-func (q *Queue) LenLane(key Lane) Counts {
-	l, ok := q.lanes[key]
-	if !ok {
-		return Counts{}
-	}
-	return l.counts()
-}
-
 // LenDomain counts the items of all lanes that compete with a lane, itself
 // included, by state, as of the last Upsert or Pick: O(lanes of the domain).
 func (q *Queue) LenDomain(key Lane) Counts {
-	var sum Counts
+	var c Counts
 	d := q.find(key)
 	if d == nil {
-		return sum
+		return c
 	}
 	for _, l := range d.lanes {
-		c := l.counts()
-		sum.Ready += c.Ready
-		sum.BackingOff += c.BackingOff
-		sum.Suspended += c.Suspended
-		sum.ReadyTokens += c.ReadyTokens
+		ready := l.backlog(Ready)
+		c.Ready += ready.items
+		c.ReadyTokens += ready.tokens
+		c.BackingOff += l.backlog(BackingOff).items
+		c.Suspended += l.backlog(Suspended).items
 	}
-	return sum
-}
-
-func (l *lane) counts() Counts {
-	ready := l.backlog(Ready)
-	return Counts{
-		Ready:       ready.items,
-		BackingOff:  l.backlog(BackingOff).items,
-		Suspended:   l.backlog(Suspended).items,
-		ReadyTokens: ready.tokens,
-	}
+	return c
 }
 
 // Ready counts the ready items of a stage in a namespace over all models, as of
@@ -187,37 +165,6 @@ func (q *Queue) Ready(namespace, stage string) int {
 		}
 	}
 	return n
-}
-
-// Oldest returns the backlog by stage and state, in this order: O(lanes).
-func (q *Queue) Oldest(now time.Time) []Age {
-	type group struct {
-		stage string
-		state State
-	}
-	sums := map[group]backlog{}
-	for key, l := range q.lanes {
-		for s := range State(stateCount) {
-			if b := l.backlog(s); b.items > 0 {
-				sum, ok := sums[group{key.Stage, s}]
-				if !ok {
-					sum = noBacklog
-				}
-				sum.add(b)
-				sums[group{key.Stage, s}] = sum
-			}
-		}
-	}
-	groups := slices.SortedFunc(maps.Keys(sums), func(a, b group) int {
-		return cmp.Or(cmp.Compare(a.stage, b.stage), cmp.Compare(a.state, b.state))
-	})
-	ages := make([]Age, 0, len(groups))
-	at := instant(now)
-	for _, g := range groups {
-		sum := sums[g]
-		ages = append(ages, Age{Stage: g.stage, State: g.state, Items: sum.items, Oldest: time.Duration(max(at-sum.oldest, 0))})
-	}
-	return ages
 }
 
 // random returns the next number of a xorshift sequence. It shapes trees and

@@ -177,8 +177,8 @@ func (p *pair) compare() {
 		if diff := cmp.Diff(it.Item, got); diff != "" {
 			p.t.Fatalf("Get(%s) (-want +got):\n%s", it.Key, diff)
 		}
-		if got, want := p.queue.LenLane(it.Lane), p.model.count(it.Lane); got != want {
-			p.t.Fatalf("LenLane(%v) = %+v, want %+v", it.Lane, got, want)
+		if got, want := p.queue.LenDomain(it.Lane), p.model.count(it.Lane); got != want {
+			p.t.Fatalf("LenDomain(%v) = %+v, want %+v", it.Lane, got, want)
 		}
 		gotPos, _ := p.queue.Position(it.Key)
 		if wantPos, _ := p.model.Position(it.Key); gotPos != wantPos {

@@ -9,7 +9,6 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/budget"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
-	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
 // Standing is where a waiting scan stands.
@@ -108,28 +107,31 @@ func (s *Scheduler) Budgets() []types.NamespacedName {
 	return names
 }
 
-// Waiting counts the waiting scans by stage and reason, for metrics.
-func (s *Scheduler) Waiting() map[v1alpha1.StageName]map[string]int {
+// Backlog is a number of scans that wait.
+type Backlog struct {
+	Scans int
+	// Oldest is how long the one that has waited longest for its stage has.
+	Oldest time.Duration
+}
+
+// Waiting sums up the waiting scans by stage and reason, for metrics.
+func (s *Scheduler) Waiting() map[v1alpha1.StageName]map[string]Backlog {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counts := map[v1alpha1.StageName]map[string]int{}
+	sums := map[v1alpha1.StageName]map[string]Backlog{}
 	now := s.clk.Now()
 	for _, st := range s.scans {
 		if !s.waits(st) {
 			continue
 		}
-		stage := pipeline.NextStage(&st.obj.Status)
-		if counts[stage] == nil {
-			counts[stage] = map[string]int{}
+		stage, reason := pipeline.NextStage(&st.obj.Status), s.reasonOf(st, now)
+		if sums[stage] == nil {
+			sums[stage] = map[string]Backlog{}
 		}
-		counts[stage][s.reasonOf(st, now)]++
+		b := sums[stage][reason]
+		b.Scans++
+		b.Oldest = max(b.Oldest, now.Sub(st.waitingSince))
+		sums[stage][reason] = b
 	}
-	return counts
-}
-
-// OldestWaiting returns the ages of the queue's oldest scans, by stage and state.
-func (s *Scheduler) OldestWaiting() []queue.Age {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.queue.Oldest(s.clk.Now())
+	return sums
 }

@@ -138,7 +138,7 @@ func TestAReasonThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	w.settle()
 	w.clk.Step(5 * time.Second)
 	w.settle()
-	if counts := w.s.queue.LenLane(queue.Lane{Namespace: "ns", Stage: "vision", Model: "gpt-5.1"}); tries != 1 || counts.Ready != 1 {
+	if counts := w.s.queue.LenDomain(queue.Lane{Namespace: "ns", Stage: "vision", Model: "gpt-5.1"}); tries != 1 || counts.Ready != 1 {
 		t.Fatalf("%d tries, %d scans ready; want one try, and the scan ready", tries, counts.Ready)
 	}
 	w.fail = nil
