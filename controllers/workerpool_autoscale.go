@@ -79,19 +79,19 @@ func minReplicas(pool *v1alpha1.WorkerPool) int32 {
 	return 1
 }
 
-// manualReplicas is the number of workers that people chose, or nil while autoscaling is on. A pool that is paused
-// before anybody chose keeps the workers that it has.
+// manualReplicas is the number of workers while autoscaling is off, or nil while it is on. A pool that is paused before
+// anybody chose a number keeps the workers that it has; bounds that are equal are a number by themselves.
 func manualReplicas(pool *v1alpha1.WorkerPool, replicas int32, exists bool) *int32 {
 	least := minReplicas(pool)
 	paused := pool.Annotations[v1alpha1.AnnotationAutoscaling] == v1alpha1.AutoscalingPaused
 	switch {
-	case !paused && least != pool.Spec.MaxReplicas:
-		return nil
-	case pool.Spec.Replicas != nil:
-		return pool.Spec.Replicas
-	case paused && exists:
+	case paused && pool.Spec.Replicas == nil && exists:
 		return &replicas
-	default:
+	case paused && pool.Spec.Replicas == nil:
 		return &least
+	case paused || least == pool.Spec.MaxReplicas:
+		return pool.Spec.Replicas
+	default:
+		return nil
 	}
 }

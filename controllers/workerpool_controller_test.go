@@ -136,7 +136,7 @@ func TestManualReplicas(t *testing.T) {
 		"paused before anybody chose":                              {pool: makePool(paused), exists: true, want: new(int32(7))},
 		"paused from the beginning":                                {pool: makePool(paused), want: new(int32(2))},
 		"spec.replicas where min equals max":                       {pool: makePool(replicas(3), fixed), want: new(int32(3))},
-		"min equals max":                                           {pool: makePool(fixed), exists: true, want: new(int32(2))},
+		"min equals max, and nobody chose":                         {pool: makePool(fixed), exists: true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

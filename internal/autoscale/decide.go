@@ -26,7 +26,7 @@ type Input struct {
 	Min, Max int32
 	// Behavior bounds how fast it changes; nil for the default.
 	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior
-	// Manual is the number people chose while autoscaling is off; nil while it is on.
+	// Manual is the number of workers while autoscaling is off; nil while it is on.
 	Manual *int32
 	// Now is the time.
 	Now time.Time
@@ -58,20 +58,26 @@ func (d Decision) String() string { return fmt.Sprintf("%d → %d: %s", d.From, 
 // busy, whichever is less, within the pool's bounds and its behavior. It changes nothing.
 func Decide(in Input, past *History) Decision {
 	d := Decision{From: in.Current}
-	if in.Manual != nil {
-		d.Replicas, d.Recommended, d.Wanted = *in.Manual, *in.Manual, *in.Manual
-		d.LimitedBy, d.Why = v1alpha1.LimitedByManual, "spec.replicas, while autoscaling is off"
-		return d
-	}
 	fill := d.assess(in)
-	d.behave(in, past, fill)
+	cause := d.LimitedBy
+	if in.Manual != nil {
+		if *in.Manual < d.Recommended {
+			cause = v1alpha1.LimitedByManual
+		}
+		d.Replicas, d.Recommended, d.LimitedBy = *in.Manual, *in.Manual, v1alpha1.LimitedByManual
+		d.Why = "autoscaling is off; " + d.Why
+	} else {
+		d.bound(in)
+		d.behave(in, past, fill)
+		cause = d.LimitedBy
+	}
 	if d.Limited = d.Wanted > d.Replicas; d.Limited {
-		d.explainLimit(in)
+		d.explainLimit(in, cause)
 	}
 	return d
 }
 
-// assess finds the recommendation: the arithmetic of load and bounds. It returns how full the present workers are.
+// assess finds what load and budgets call for. It returns how full the present workers are.
 func (d *Decision) assess(in Input) (fill float64) {
 	demand := in.demand()
 	fed, quota := in.fed()
@@ -91,6 +97,11 @@ func (d *Decision) assess(in Input) (fill float64) {
 		d.Why += fmt.Sprintf(", tokens feed %.0f", fed)
 	}
 	d.Why += fmt.Sprintf(", %d per worker", in.Concurrency)
+	return min(float64(demand), fed) / (perWorker * float64(max(in.Current, 1)))
+}
+
+// bound keeps the recommendation within the pool's bounds.
+func (d *Decision) bound(in Input) {
 	switch {
 	case d.Recommended > in.Max:
 		d.Recommended, d.LimitedBy = in.Max, v1alpha1.LimitedByMaxReplicas
@@ -99,7 +110,6 @@ func (d *Decision) assess(in Input) (fill float64) {
 		d.Recommended, d.LimitedBy = in.Min, v1alpha1.LimitedByMinReplicas
 		d.Why += fmt.Sprintf(", at least %d workers", in.Min)
 	}
-	return min(float64(demand), fed) / (perWorker * float64(max(in.Current, 1)))
 }
 
 // workersFor is the number of workers that hold so many calls.
@@ -152,14 +162,15 @@ func (d *Decision) comeBack(now time.Time, at ...time.Time) {
 	}
 }
 
-// explainLimit says what keeps the pool from having the workers that its calls want.
-func (d *Decision) explainLimit(in Input) {
+// explainLimit says what keeps the pool from having the workers that its calls want, given the term that does.
+func (d *Decision) explainLimit(in Input, cause v1alpha1.PoolLimit) {
 	by := map[v1alpha1.PoolLimit]string{
 		v1alpha1.LimitedByTokenBudget: "the token budgets feed no more; raise their limits or add a budget",
 		v1alpha1.LimitedByQuota:       "the budgets' quotas are used up; raise them or wait for the next period",
 		v1alpha1.LimitedByMaxReplicas: fmt.Sprintf("spec.maxReplicas is %d; raise it", in.Max),
 		v1alpha1.LimitedByMinReplicas: "the token budgets feed no more than spec.minReplicas; raise their limits or add a budget",
-	}[d.LimitedBy]
+		v1alpha1.LimitedByManual:      "set by hand; raise spec.replicas or turn autoscaling on",
+	}[cause]
 	if by == "" || d.Replicas < d.Recommended {
 		by = "the pool grows as fast as spec.behavior allows"
 	}

@@ -112,8 +112,18 @@ func TestDecide(t *testing.T) {
 			wantWhy: "9 calls wanted, tokens feed 0, 20 per worker", wantLimited: "1 workers wanted, 0 given",
 		},
 		"by hand": {
-			in: Input{Manual: &manual, Current: 9, Load: Load{Queued: 900}}, want: 3, wantBy: v1alpha1.LimitedByManual,
-			wantWhy: "spec.replicas, while autoscaling is off",
+			in: Input{Manual: &manual, Max: 2, Current: 9, Load: Load{Queued: 50, Feeds: []Feed{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByManual,
+			wantWhy: "autoscaling is off; 50 calls wanted, tokens feed 100, 20 per worker",
+		},
+		"by hand, too few": {
+			in: Input{Manual: &manual, Current: 9, Load: Load{Queued: 900, Feeds: []Feed{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByManual,
+			wantWhy:     "autoscaling is off; 900 calls wanted, tokens feed 100, 20 per worker",
+			wantLimited: "45 workers wanted, 3 given (autoscaling is off; 900 calls wanted, tokens feed 100, 20 per worker): set by hand; raise spec.replicas",
+		},
+		"by hand, as many as the tokens feed": {
+			in: Input{Manual: &manual, Current: 9, Load: Load{Queued: 900, Feeds: []Feed{steady(func(f *Feed) { f.RequestsPerMinute = 600 })}}}, want: 3,
+			wantBy: v1alpha1.LimitedByManual, wantWhy: "autoscaling is off; 900 calls wanted, tokens feed 30, 20 per worker",
+			wantLimited: "the token budgets feed no more",
 		},
 	}
 	for name, tc := range tests {
