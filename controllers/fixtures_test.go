@@ -28,7 +28,11 @@ func request(name string) ctrl.Request {
 }
 
 // calls counts the requests that change something.
-type calls struct{ patches, podPatches, applies, deletes int }
+type calls struct {
+	patches, podPatches, applies, deletes int
+	// applyErr is what the API server answers to an apply.
+	applyErr error
+}
 
 func newClient(t *testing.T, n *calls, objs ...client.Object) client.WithWatch {
 	t.Helper()
@@ -55,6 +59,9 @@ func (n *calls) funcs() interceptor.Funcs {
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			n.applies++
+			if n.applyErr != nil {
+				return n.applyErr
+			}
 			return c.Apply(ctx, obj, opts...)
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {

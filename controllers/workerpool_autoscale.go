@@ -4,7 +4,10 @@ import (
 	"context"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,6 +21,25 @@ type poolMemory struct {
 	history autoscale.History
 	// replicas is the number last decided and applied.
 	replicas int32
+	// generations are those of the Deployments, by UID, as they were applied.
+	generations map[types.UID]int64
+	// ignored is the spec.replicas that people were told is ignored.
+	ignored *int32
+}
+
+// untouched says whether a Deployment's specification is the one that was applied. That of a Deployment which this
+// process has not applied yet may be anything.
+func (m *poolMemory) untouched(d *appsv1.Deployment) bool {
+	generation, known := m.generations[d.UID]
+	return known && d.Generation <= generation // a lower one is an old version, from the cache
+}
+
+// applied remembers a Deployment as the API server stored it.
+func (m *poolMemory) applied(d *appsv1ac.DeploymentApplyConfiguration) {
+	if m.generations == nil {
+		m.generations = map[types.UID]int64{}
+	}
+	m.generations[ptr.Deref(d.UID, "")] = ptr.Deref(d.Generation, 0)
 }
 
 // memory is what is remembered of a pool, or for one that is new to this process, what its Deployments show.
@@ -49,6 +71,20 @@ func (r *WorkerPoolReconciler) decide(scope *poolScope) autoscale.Decision {
 	}
 	in.Load = load
 	return autoscale.Decide(in, &m.history)
+}
+
+// tellIgnored answers, once for each number, those who set spec.replicas of a pool that is autoscaled.
+func (r *WorkerPoolReconciler) tellIgnored(scope *poolScope) {
+	m, chosen := r.memory(scope), scope.pool.Spec.Replicas
+	if manualReplicas(scope.pool, m.replicas, len(scope.deployments) > 0) != nil {
+		chosen = nil
+	}
+	if chosen != nil && !ptr.Equal(chosen, m.ignored) {
+		r.Recorder.Eventf(scope.pool, nil, "Normal", "ReplicasIgnored", "Scale",
+			"spec.replicas is %d, but autoscaling is on and decides; to scale by hand annotate the pool with %s=%s",
+			*chosen, v1alpha1.AnnotationAutoscaling, v1alpha1.AutoscalingPaused)
+	}
+	m.ignored = chosen
 }
 
 // decided remembers a decision that was applied, and makes a change of it known.

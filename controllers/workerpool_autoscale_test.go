@@ -111,6 +111,15 @@ func (w *poolWorld) wantEvent(parts ...string) {
 	}
 }
 
+func (w *poolWorld) wantNoEvent() {
+	w.t.Helper()
+	select {
+	case got := <-w.r.Recorder.(*events.FakeRecorder).Events:
+		w.t.Errorf("event %q, want none", got)
+	default:
+	}
+}
+
 // settled is when a pool that has just grown may grow again.
 const settled = time.Second
 
@@ -191,11 +200,17 @@ func TestScaleByHand(t *testing.T) {
 		t.Errorf("%d workers by %s, want 6 by hand", got, w.pool().Status.LimitedBy)
 	}
 	w.clk.Step(settled)
+	w.wantEvent("0 → 3: 250 calls wanted")
+	w.wantEvent("3 → 6: autoscaling is off; 800 calls wanted")
 	w.update(func(p *v1alpha1.WorkerPool) { p.Annotations = nil })
 	w.reconcile()
 	if got := w.replicas("vision-workers"); got != 8 {
 		t.Errorf("%d workers when autoscaling is on again, want 8", got)
 	}
+	w.wantEvent("ReplicasIgnored", "spec.replicas is 6, but autoscaling is on", "scan.growbin.app/autoscaling=paused")
+	w.wantEvent("6 → 8: 800 calls wanted")
+	w.reconcile()
+	w.wantNoEvent()
 }
 
 func TestCanary(t *testing.T) {

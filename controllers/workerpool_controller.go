@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -78,11 +79,19 @@ func (r *WorkerPoolReconciler) Reconcile(ctx context.Context, req ctrl.Request) 
 	if err := r.gather(ctx, scope); err != nil {
 		return ctrl.Result{}, err
 	}
+	r.tellIgnored(scope)
 	scope.decision = r.decide(scope)
-	switch scope.applyErr = r.applyDeployments(ctx, scope); {
-	case scope.applyErr == nil:
+	scope.applyErr = r.applyDeployments(ctx, scope)
+	switch rejected := isRejected(scope.applyErr); {
+	case scope.applyErr == nil, rejected && len(scope.deployments) > 0: // those go on with the template that they have
 		r.decided(ctx, scope)
-	case !isRejected(scope.applyErr):
+	case rejected:
+	case isRefused(scope.applyErr): // by the cluster, which may change its mind
+		if result, err := r.writeStatus(ctx, scope); err != nil || result.RequeueAfter > 0 {
+			return result, err
+		}
+		return ctrl.Result{}, scope.applyErr
+	default:
 		return ctrl.Result{}, scope.applyErr
 	}
 	result, err = r.writeStatus(ctx, scope)
@@ -118,11 +127,15 @@ func (r *WorkerPoolReconciler) gather(ctx context.Context, scope *poolScope) err
 }
 
 // applyDeployments applies the Deployments of the pool's groups where those that are there do not show what is wanted,
-// and removes that of a canary that is over: its workers finish what they have.
-func (r *WorkerPoolReconciler) applyDeployments(ctx context.Context, scope *poolScope) error {
+// and removes that of a canary that is over: its workers finish what they have. A template that the API server rejects
+// does not keep the other group from what it is to have.
+func (r *WorkerPoolReconciler) applyDeployments(ctx context.Context, scope *poolScope) (rejected error) {
 	scope.groups = workerGroups(scope.pool, scope.decision.Replicas)
 	for _, g := range scope.groups {
-		if err := r.applyGroup(ctx, scope, g); err != nil {
+		switch err := r.applyGroup(ctx, scope, g); {
+		case isRejected(err):
+			rejected = errors.Join(rejected, err)
+		case err != nil:
 			return err
 		}
 	}
@@ -131,7 +144,7 @@ func (r *WorkerPoolReconciler) applyDeployments(ctx context.Context, scope *pool
 			return fmt.Errorf("delete Deployment %q: %w", d.Name, err)
 		}
 	}
-	return nil
+	return rejected
 }
 
 func (r *WorkerPoolReconciler) applyGroup(ctx context.Context, scope *poolScope, g workerGroup) error {
@@ -139,28 +152,41 @@ func (r *WorkerPoolReconciler) applyGroup(ctx context.Context, scope *poolScope,
 	if err != nil {
 		return err
 	}
-	d := scope.deployments[g.track]
-	if d != nil && d.Spec.Replicas != nil {
-		replicas := *d.Spec.Replicas
-		if replicas == g.replicas && d.Annotations[annotationApplied] == want.Annotations[annotationApplied] {
-			return nil
-		}
-		if g.replicas > 0 && g.replicas < replicas {
-			if err := r.preferIdle(ctx, scope.pool, g); err != nil { // the pool shrinks nevertheless, by the usual order
-				ctrl.LoggerFrom(ctx).Error(err, "cannot have the idle workers removed first")
-			}
+	d, m := scope.deployments[g.track], r.memory(scope)
+	scaled := d != nil && d.Spec.Replicas != nil && *d.Spec.Replicas != g.replicas
+	if d != nil && !scaled && d.Annotations[annotationApplied] == want.Annotations[annotationApplied] && m.untouched(d) {
+		return nil
+	}
+	if scaled && g.replicas > 0 && g.replicas < *d.Spec.Replicas {
+		if err := r.preferIdle(ctx, scope.pool, g); err != nil { // the pool shrinks nevertheless, by the usual order
+			ctrl.LoggerFrom(ctx).Error(err, "cannot have the idle workers removed first")
 		}
 	}
-	if err := r.Client.Apply(ctx, want, fieldOwner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("apply Deployment %q: %w", g.name, err)
+	err = r.Client.Apply(ctx, want, fieldOwner, client.ForceOwnership) // want becomes what is stored
+	if err == nil {
+		m.applied(want)
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("apply Deployment %q: %w", g.name, err)
+	if !isRejected(err) || !scaled {
+		return err
+	}
+	// The template is of no use, but the workers that are there are: let the pool follow its load with those.
+	before := d.DeepCopy()
+	d.Spec.Replicas = &g.replicas
+	if scaleErr := r.Client.Patch(ctx, d, client.MergeFrom(before), fieldOwner); scaleErr != nil {
+		return fmt.Errorf("scale Deployment %q: %w", g.name, scaleErr)
+	}
+	return err
 }
 
 // isRejected says whether the API server refused what people wrote, which another try does not change.
 func isRejected(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
+
+// isRefused says whether the cluster does not allow the Deployment: a policy, an admission webhook or a missing right.
+func isRefused(err error) bool { return apierrors.IsForbidden(err) }
 
 // SetupWithManager registers the controller.
 func (r *WorkerPoolReconciler) SetupWithManager(mgr ctrl.Manager) error {

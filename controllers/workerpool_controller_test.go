@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -117,6 +119,80 @@ func TestWorkerPoolStatusIsPaced(t *testing.T) {
 	}
 }
 
+// TestEditedDeployment: what people change in a pool's Deployment is set back, and nothing else is written.
+func TestEditedDeployment(t *testing.T) {
+	w := newPoolWorld(t, makePool())
+	w.reconcile()
+	edited := w.deployment("vision-workers")
+	edited.Spec.Template.Spec.Containers[0].Image = "another:3"
+	edited.Generation = 7
+	if err := w.c.Update(t.Context(), edited); err != nil {
+		t.Fatal(err)
+	}
+	before := w.n.applies
+	for range 3 {
+		w.reconcile()
+	}
+	if got := w.deployment("vision-workers").Spec.Template.Spec.Containers[0].Image; got != "scan-operator:1" || w.n.applies != before+1 {
+		t.Errorf("image %s after %d writes, want scan-operator:1 after one", got, w.n.applies-before)
+	}
+
+	edited = w.deployment("vision-workers")
+	edited.Spec.Template.Spec.Containers[0].Image = "another:3"
+	if err := w.c.Update(t.Context(), edited); err != nil {
+		t.Fatal(err)
+	}
+	w.r.memories = nil // another leader, which has not seen the edit happen
+	w.reconcile()
+	if got := w.deployment("vision-workers").Spec.Template.Spec.Containers[0].Image; got != "scan-operator:1" {
+		t.Errorf("image %s under a new leader, want scan-operator:1", got)
+	}
+}
+
+// TestRejectedDeployment: a pool whose template the API server rejects goes on with the workers that it has, and says
+// why it has no others.
+func TestRejectedDeployment(t *testing.T) {
+	invalid := apierrors.NewInvalid(appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind(), "vision-workers", nil)
+	forbidden := apierrors.NewForbidden(appsv1.Resource("deployments"), "vision-workers", errors.New("images must be signed"))
+	tests := map[string]struct {
+		err         error
+		wantErr     bool
+		want        int32
+		wantReason  string
+		wantMessage string
+	}{
+		"invalid": {err: invalid, want: 5, wantReason: v1alpha1.ReasonInvalidTemplate, wantMessage: "correct spec.template"},
+		"refused": {err: forbidden, wantErr: true, want: 2, wantReason: v1alpha1.ReasonDeploymentRefused, wantMessage: "images must be signed; allow it"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newPoolWorld(t, makePool())
+			w.reconcile()
+			w.clk.Step(statusInterval)
+			w.n.applyErr = tc.err
+			w.update(func(p *v1alpha1.WorkerPool) { p.Spec.Template = &v1alpha1.WorkerTemplate{Image: "bad"} })
+			w.queue(500)
+			if _, err := w.r.Reconcile(t.Context(), request("vision")); (err != nil) != tc.wantErr {
+				t.Errorf("error %v, want one: %t", err, tc.wantErr)
+			}
+			if got := w.replicas("vision-workers"); got != tc.want {
+				t.Errorf("%d workers, want %d", got, tc.want)
+			}
+			available := meta.FindStatusCondition(w.pool().Status.Conditions, v1alpha1.ConditionAvailable)
+			if available.Reason != tc.wantReason || !strings.Contains(available.Message, tc.wantMessage) {
+				t.Errorf("available: %+v, want %s, %s", available, tc.wantReason, tc.wantMessage)
+			}
+			w.n.applyErr = nil
+			w.clk.Step(statusInterval)
+			w.reconcile()
+			d := w.deployment("vision-workers")
+			if got := d.Spec.Template.Spec.Containers[0].Image; got != "bad" || *d.Spec.Replicas != 5 {
+				t.Errorf("image %s and %d workers when it is accepted, want bad and 5", got, *d.Spec.Replicas)
+			}
+		})
+	}
+}
+
 func TestManualReplicas(t *testing.T) {
 	paused := func(p *v1alpha1.WorkerPool) {
 		p.Annotations = map[string]string{v1alpha1.AnnotationAutoscaling: v1alpha1.AutoscalingPaused}
@@ -200,6 +276,22 @@ func TestWorkerDeployment(t *testing.T) {
 	}
 	if plain.Annotations[annotationApplied] != more.Annotations[annotationApplied] {
 		t.Error("the digest depends on the number of replicas")
+	}
+}
+
+// TestDrainTimeout: whatever the grace period, there is time to hand back before its end.
+func TestDrainTimeout(t *testing.T) {
+	for grace, want := range map[int64]string{70: "65s", 6: "1s", 5: "0s", 1: "0s"} {
+		pool := makePool(func(p *v1alpha1.WorkerPool) {
+			p.Spec.Template = &v1alpha1.WorkerTemplate{TerminationGracePeriodSeconds: &grace}
+		})
+		d, err := workerDeployment(pool, workerGroups(pool, 1)[0], nil, WorkerDefaults{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if args := d.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--drain-timeout="+want) {
+			t.Errorf("grace period %d s: args %q, want a drain timeout of %s", grace, args, want)
+		}
 	}
 }
 

@@ -69,7 +69,10 @@ func availableCondition(scope *poolScope) metav1.Condition {
 	s := &scope.pool.Status
 	switch missing := missingBudgets(scope); {
 	case isRejected(scope.applyErr):
-		c.Reason, c.Message = v1alpha1.ReasonInvalidTemplate, scope.applyErr.Error()+"; correct spec.template"
+		c.Reason, c.Message = v1alpha1.ReasonInvalidTemplate, scope.applyErr.Error()+"; correct "+templates(scope.pool)
+	case isRefused(scope.applyErr):
+		c.Reason = v1alpha1.ReasonDeploymentRefused
+		c.Message = scope.applyErr.Error() + "; allow it, or correct " + templates(scope.pool)
 	case len(missing) > 0:
 		c.Reason = v1alpha1.ReasonBudgetNotFound
 		c.Message = "spec.budgets names TokenBudgets that do not exist: " + strings.Join(missing, ", ") + "; create them"
@@ -83,6 +86,14 @@ func availableCondition(scope *poolScope) metav1.Condition {
 		c.Message = fmt.Sprintf("%d of %d workers are ready", s.ReadyReplicas, s.DesiredReplicas)
 	}
 	return c
+}
+
+// templates names the fields that the workers' pods are made from.
+func templates(pool *v1alpha1.WorkerPool) string {
+	if pool.Spec.Canary != nil {
+		return "spec.template or spec.canary.template"
+	}
+	return "spec.template"
 }
 
 func missingBudgets(scope *poolScope) []string {

@@ -121,6 +121,8 @@ const (
 	ReasonBudgetNotFound = "BudgetNotFound"
 	// ReasonInvalidTemplate: the merged pod template was rejected.
 	ReasonInvalidTemplate = "InvalidTemplate"
+	// ReasonDeploymentRefused: the cluster does not allow the pool's Deployment.
+	ReasonDeploymentRefused = "DeploymentRefused"
 	// ReasonNotLimited: no limit holds the number of workers back.
 	ReasonNotLimited = "NotLimited"
 	// ReasonLimited: status.limitedBy names the limit.
