@@ -96,6 +96,7 @@ func (s *Stack) startManager(ctx context.Context, name, endpoint string) error {
 		return err
 	}
 	s.queueURLs = append(s.queueURLs, "http://"+queue)
+	s.metricsURLs = append(s.metricsURLs, "http://"+metrics+"/metrics")
 	args := []string{
 		"--kubeconfig=" + s.componentKubeconfig("manager"),
 		"--namespace=" + s.opts.Namespace,

@@ -35,7 +35,7 @@ type Stack struct {
 	hurried  sync.Once
 
 	kubeURL, apiURL, simURL string
-	queueURLs               []string
+	queueURLs, metricsURLs  []string
 	admin                   keyPair
 	config                  *rest.Config
 
@@ -330,6 +330,10 @@ func (s *Stack) SimURL() string { return s.simURL }
 // QueueURLs are the base URLs of the managers' queue servers, of which the
 // leader's answers.
 func (s *Stack) QueueURLs() []string { return s.queueURLs }
+
+// MetricsURLs are where the managers show their metrics. Those of the scheduler
+// are the leader's.
+func (s *Stack) MetricsURLs() []string { return s.metricsURLs }
 
 // LogDir has a log file per component and per pod.
 func (s *Stack) LogDir() string { return filepath.Join(s.opts.Dir, "log") }

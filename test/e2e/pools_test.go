@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -113,6 +114,26 @@ func (p *pools) paidOnce(t *testing.T) {
 	}
 }
 
+// metered waits until the manager's metrics show as many runs of each track as there were, and compares their durations.
+func (p *pools) metered(ctx context.Context, t *testing.T, want map[string]int) {
+	t.Helper()
+	got := map[string]int{}
+	if err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		metrics, err := load.Scrape(ctx, http.DefaultClient, p.stack.MetricsURLs()[0])
+		if err != nil {
+			return false, err
+		}
+		done := true
+		for track, n := range want {
+			got[track] = int(metrics.Sum("scan_stage_runs_total", "track", track, "outcome", "ok"))
+			done = done && got[track] == n && int(metrics.Sum("scan_stage_duration_seconds", "track", track)) == n
+		}
+		return done, nil
+	}); err != nil {
+		t.Errorf("the metrics count %v runs by track, want %v: %v", got, want, err)
+	}
+}
+
 // podOf is the pod of a worker's identity: what follows its name is the start's nonce.
 func podOf(worker string) string { return worker[:max(strings.LastIndex(worker, "-"), 0)] }
 
@@ -144,14 +165,7 @@ func TestCanary(t *testing.T) {
 	left := make(chan error, 1)
 	go func() { left <- users.Run(submitting) }()
 	err = recorder.Await(ctx, func() bool { return endedOf(recorder) >= enough })
-	runs := map[string]int{}
-	for _, scan := range recorder.Scans() {
-		for _, stage := range []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageAnswer} {
-			for _, worker := range scan.Workers[stage] {
-				runs[podOf(worker)]++
-			}
-		}
-	}
+	runs := runsByPod(recorder)
 	if err == nil { // and off again, while its calls run
 		p.change(t, `{"canary": null}`)
 		p.ready(ctx, t, v1alpha1.TrackCanary, 0)
@@ -174,6 +188,23 @@ func TestCanary(t *testing.T) {
 		}
 	}
 	p.paidOnce(t)
+	runs = runsByPod(recorder) // of all scans
+	p.metered(within(t, 10*time.Second), t, map[string]int{
+		v1alpha1.TrackStable: runs[stable[0]], v1alpha1.TrackCanary: runs[canaries[0]],
+	})
+}
+
+// runsByPod counts the calls that each pod's worker has made or makes: a worker before the last one handed them back.
+func runsByPod(r *load.Recorder) map[string]int {
+	runs := map[string]int{}
+	for _, scan := range r.Scans() {
+		for _, stage := range []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageAnswer} {
+			if workers := scan.Workers[stage]; len(workers) > 0 {
+				runs[podOf(workers[len(workers)-1])]++
+			}
+		}
+	}
+	return runs
 }
 
 // TestIdleWorkersGoFirst takes a worker from a pool whose older worker is idle: without its scans' weight, the younger

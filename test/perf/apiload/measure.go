@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,14 +10,10 @@ import (
 	"slices"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"k8s.io/client-go/rest"
-)
 
-// families are the metrics of a process.
-type families map[string]*dto.MetricFamily
+	"github.com/eco2-team/scan-operator/test/load"
+)
 
 // usage is what a replica has used.
 type usage struct {
@@ -117,14 +112,14 @@ func (w *world) watch(ctx context.Context, o options, r *report, begin time.Time
 
 // usageOf reads what a replica says of itself; its process collector reads /proc.
 func (w *world) usageOf(ctx context.Context, i int) (u usage, streams float64, err error) {
-	m, err := scrape(ctx, http.DefaultClient, "http://"+w.replicas[i].address+"/api/v1/scan/metrics")
+	m, err := load.Scrape(ctx, http.DefaultClient, "http://"+w.replicas[i].address+"/api/v1/scan/metrics")
 	if err != nil {
 		return usage{}, 0, fmt.Errorf("read the metrics of replica %d: %w", i+1, err)
 	}
 	return usage{
-		cpuSeconds: m.sum("process_cpu_seconds_total"), resident: m.sum("process_resident_memory_bytes"),
-		goroutines: m.sum("go_goroutines"), apiRequests: m.sum("rest_client_requests_total"),
-	}, m.sum("scan_api_streams"), nil
+		cpuSeconds: m.Sum("process_cpu_seconds_total"), resident: m.Sum("process_resident_memory_bytes"),
+		goroutines: m.Sum("go_goroutines"), apiRequests: m.Sum("rest_client_requests_total"),
+	}, m.Sum("scan_api_streams"), nil
 }
 
 // apiServerRequests counts the requests that the API server has answered, by verb and resource, and the watches that
@@ -135,7 +130,7 @@ func (w *world) apiServerRequests(ctx context.Context) (counts map[string]float6
 	if err != nil {
 		return nil, 0, err
 	}
-	m, err := scrape(ctx, c, config.Host+"/metrics")
+	m, err := load.Scrape(ctx, c, config.Host+"/metrics")
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the metrics of the API server: %w", err)
 	}
@@ -151,32 +146,7 @@ func (w *world) apiServerRequests(ctx context.Context) (counts map[string]float6
 		}
 		counts[labels["verb"]+" "+resource] += metric.GetCounter().GetValue()
 	}
-	return counts, m.sum("apiserver_terminated_watchers_total"), nil
-}
-
-func scrape(ctx context.Context, c *http.Client, url string) (families, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	response, err := c.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return nil, errors.New(response.Status)
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	return parser.TextToMetricFamilies(response.Body)
-}
-
-func (f families) sum(name string) float64 {
-	sum := 0.0
-	for _, m := range f[name].GetMetric() {
-		sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-	}
-	return sum
+	return counts, m.Sum("apiserver_terminated_watchers_total"), nil
 }
 
 // get asks a URL for its status.
