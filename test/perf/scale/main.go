@@ -1,6 +1,14 @@
-// Command scale measures how pools follow their load, each scenario on a local stack of its own: how long a burst on a
-// pool without workers takes to get all of them, how the number of workers follows a load that swells and ebbs, what
-// memory a worker needs for its calls, and what processor time a thousand scans cost. It prints, and judges nothing.
+// Command scale measures how pools follow their load, each scenario on a local stack of its own.
+//
+//	burst/…   1,000 scans on pools without workers: when the first worker is wanted, when it takes work, when all are ready
+//	sine      a load that swells and ebbs: workers, what limits them, and how often their number is changed
+//	cost      what a thousand scans cost each program in processor time
+//	memory/…  what memory one worker needs for some 100 and 1,000 calls at a time
+//
+// It prints, and judges nothing: how long things take is a matter of the machine. From the repository, after make k8s
+// build:
+//
+//	go run ./test/perf/scale --scenarios 'burst|sine'
 package main
 
 import (
@@ -22,12 +30,14 @@ import (
 
 type options struct {
 	scenarios                 string
+	waves                     int
 	k8sDir, binDir, configDir string
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.scenarios, "scenarios", ".", "run the scenarios whose name matches this expression")
+	flag.IntVar(&o.waves, "waves", 3, "waves of two minutes in scenario sine")
 	flag.StringVar(&o.k8sDir, "k8s-dir", filepath.Join("bin", "k8s"), "directory of etcd and kube-apiserver")
 	flag.StringVar(&o.binDir, "bin-dir", "bin", "directory of the product's programs")
 	flag.StringVar(&o.configDir, "config", "config", "directory of the CRDs and roles")
@@ -45,12 +55,15 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
+	if o.waves < 1 {
+		return errors.New("--waves: must be at least 1")
+	}
 	match, err := regexp.Compile(o.scenarios)
 	if err != nil {
 		return fmt.Errorf("--scenarios: %w", err)
 	}
 	ran := false
-	for _, s := range scenarios() {
+	for _, s := range scenarios(o.waves) {
 		if !match.MatchString(s.name) {
 			continue
 		}
@@ -61,7 +74,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 	}
 	if !ran {
-		return errors.New("--scenarios: no scenario matches")
+		return fmt.Errorf("--scenarios: no scenario matches %q", o.scenarios)
 	}
 	return nil
 }

@@ -45,15 +45,19 @@ func (w *world) report(ctx context.Context, s scenario, out io.Writer) error {
 		stats.RateLimitedTotal(), stats.Payments.PaidMoreThanOnce, stats.Payments.Distinct)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, pool := range []string{"vision", "answer"} {
+	for _, pool := range s.pools() {
 		w.reportPool(pool, s, out)
 	}
-	cpu := w.children.cpuSeconds()
-	for _, program := range slices.Sorted(maps.Keys(cpu)) {
-		fmt.Fprintf(out, "processor    %-15s %6.2f s per 1,000 scans\n", program, cpu[program]*1000/float64(max(len(scans.Items), 1)))
-	}
-	for _, peak := range w.children.peaks("worker") {
-		fmt.Fprintf(out, "memory       a worker had %d MiB at most\n", peak>>20)
+	if s.memory {
+		w.gauge.print(out)
+	} else {
+		cpu := w.children.cpuSeconds()
+		for _, program := range slices.Sorted(maps.Keys(cpu)) {
+			fmt.Fprintf(out, "processor    %-15s %6.2f s per 1,000 scans\n", program, cpu[program]*1000/float64(max(len(scans.Items), 1)))
+		}
+		for _, peak := range w.children.peaks("worker") {
+			fmt.Fprintf(out, "memory       a worker had %d MiB at most\n", peak>>20)
+		}
 	}
 	fmt.Fprintf(out, "calls        %d at a time at most\n", stats.MaxInFlight)
 	return nil
@@ -64,7 +68,7 @@ func (w *world) reportPool(pool string, s scenario, out io.Writer) {
 	var changes []string
 	var most, desired, flight int32
 	var atMost, wanted, working, full time.Duration = -1, -1, -1, -1
-	decisions := 0
+	decisions := map[int]int{} // by minute
 	for i := range w.seen {
 		now := &w.seen[i]
 		if now.pool != pool {
@@ -73,7 +77,7 @@ func (w *world) reportPool(pool string, s scenario, out io.Writer) {
 		if now.desired != desired {
 			changes = append(changes, fmt.Sprintf("%.1fs %d→%d %s", now.at.Seconds(), desired, now.desired, now.limitedBy))
 			if now.at > 0 {
-				decisions++
+				decisions[int(now.at/time.Minute)]++
 			}
 			desired = now.desired
 		}
@@ -96,7 +100,12 @@ func (w *world) reportPool(pool string, s scenario, out io.Writer) {
 	end := s.last + s.settle
 	fmt.Fprintf(out, "pool %-7s first worker wanted after %s, ready after %s; most wanted: %d, after %s, ready after %s; at most %d calls\n",
 		pool, seconds(wanted), seconds(working), most, seconds(atMost), seconds(full), flight)
-	fmt.Fprintf(out, "             %d decisions in %s: %s\n", decisions, end, strings.Join(changes, ", "))
+	sum, busiest := 0, 0
+	for _, n := range decisions {
+		sum += n
+		busiest = max(busiest, n)
+	}
+	fmt.Fprintf(out, "             %d changes in %s, at most %d in a minute: %s\n", sum, end, busiest, strings.Join(changes, ", "))
 	if s.last < time.Minute {
 		return
 	}

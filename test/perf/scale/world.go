@@ -11,6 +11,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -22,7 +23,7 @@ import (
 	"github.com/eco2-team/scan-operator/test/load"
 )
 
-// budget is the one budget, pool each of the two pools.
+// budget is the one budget, pool a pool.
 const (
 	budget = `apiVersion: scan.growbin.app/v1alpha1
 kind: TokenBudget
@@ -58,6 +59,7 @@ type world struct {
 	stop     context.CancelFunc
 	stopped  chan error
 	children *children
+	gauge    *gauge
 
 	mu    sync.Mutex
 	begun time.Time
@@ -83,15 +85,18 @@ func newWorld(ctx context.Context, o options, s scenario) (*world, error) {
 		return nil, err
 	}
 	yaml := fmt.Appendf(nil, budget, s.tokensPerMinute)
-	yaml = fmt.Appendf(yaml, pool, "vision", "[vision, rule]", s.perWorker, s.minReplicas, s.maxReplicas, 300)
-	yaml = fmt.Appendf(yaml, pool, "answer", "[answer, reward]", s.perWorker, s.minReplicas, s.maxReplicas, 800)
+	stages := map[string]string{"vision": "[vision, rule]", "answer": "[answer, reward]", "scans": "[vision, rule, answer, reward]"}
+	output := map[string]int{"vision": 300, "answer": 800, "scans": 800}
+	for _, name := range s.pools() {
+		yaml = fmt.Appendf(yaml, pool, name, stages[name], s.perWorker, s.minReplicas, s.maxReplicas, output[name])
+	}
 	if err := os.WriteFile(filepath.Join(objects, "stack.yaml"), yaml, 0o600); err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, stopped: make(chan error, 1), children: newChildren()}
+	w := &world{dir: dir, stopped: make(chan error, 1), children: newChildren(), gauge: newGauge()}
 	w.stack, err = localstack.Start(ctx, localstack.Options{
 		Dir: filepath.Join(dir, "state"), K8sDir: o.k8sDir, BinDir: o.binDir, ConfigDir: o.configDir, ManifestsDir: objects,
-		TokensPerMinute: s.tokensPerMinute, RequestsPerMinute: 1_000_000,
+		Speed: s.speed, TokensPerMinute: s.tokensPerMinute, RequestsPerMinute: 1_000_000,
 	})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -111,7 +116,7 @@ func (w *world) watch(ctx context.Context) (err error) {
 		return err
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, appsv1.AddToScheme, corev1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return err
 		}
@@ -198,6 +203,9 @@ func (w *world) play(ctx context.Context, s scenario) error {
 	defer sampler.Wait()
 	defer enough()
 	sampler.Go(func() { w.children.sample(sampling) })
+	if s.memory {
+		sampler.Go(func() { w.gauge.sample(sampling, w.client, w.stack.Namespace()) })
+	}
 
 	w.mu.Lock()
 	w.begun = time.Now()
@@ -208,6 +216,7 @@ func (w *world) play(ctx context.Context, s scenario) error {
 	if err := w.recorder.AwaitAllEnded(ctx); err != nil {
 		return err
 	}
+	enough()
 	pause := time.NewTimer(s.settle)
 	defer pause.Stop()
 	select {
