@@ -18,7 +18,7 @@ COPY internal/ internal/
 COPY pkg/ pkg/
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags='-s -w' -o /out/ ./cmd/manager ./cmd/api ./cmd/worker ./cmd/openai-sim
+    go build -tags=grpcnotrace -trimpath -ldflags='-s -w' -o /out/ ./cmd/manager ./cmd/api ./cmd/worker ./cmd/openai-sim
 
 FROM gcr.io/distroless/static:nonroot
 COPY --from=build /out/ /

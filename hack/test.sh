@@ -26,7 +26,7 @@ read -r -a more <<<"${TESTARGS:-}"
 # Tests that start the product's programs find them here, built from this tree.
 if [[ -d cmd ]]; then
 	echo "test: building the product's programs into bin/"
-	go build -o bin/ ./cmd/...
+	go build ${BUILDFLAGS:-} -o bin/ ./cmd/...
 fi
 echo "test: API server and etcd from $KUBEBUILDER_ASSETS"
 echo "test: go test ${race[*]} -count=1 -timeout 15m ${more[*]} ${packages[*]}"
