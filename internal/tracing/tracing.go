@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"k8s.io/utils/clock"
 )
 
 // Scope names this system's instrumentation in its spans.
@@ -50,7 +51,7 @@ func Start(ctx context.Context, service string, getenv func(string) string, log 
 	if err != nil || !on {
 		return nil, func() {}, err
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Error(err, "Tracing failed") }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc((&errorLog{log: log, clock: clock.RealClock{}}).handle))
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("prepare the export of traces: %w; check the OTEL_EXPORTER_OTLP_* variables", err)
