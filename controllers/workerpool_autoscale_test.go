@@ -332,26 +332,6 @@ func TestIdleWorkersGoFirst(t *testing.T) {
 	}
 }
 
-// TestWantingPoolsAreWokenAtOnce runs the notifier with a clock that stands still.
-func TestWantingPoolsAreWokenAtOnce(t *testing.T) {
-	clk := clocktesting.NewFakeClock(t0)
-	w := newWanting()
-	n := NewLoadNotifier(nil, nil, w, clk, "ns")
-	done := make(chan error)
-	ctx := t.Context()
-	go func() { done <- n.Start(ctx) }()
-	w.add(request("vision").NamespacedName)
-	w.add(request("vision").NamespacedName)
-	if got := <-n.Pools(); client.ObjectKeyFromObject(got.Object) != request("vision").NamespacedName {
-		t.Errorf("%s was woken, want ns/vision", client.ObjectKeyFromObject(got.Object))
-	}
-	t.Cleanup(func() {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestCompact(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 412: "412", 1000: "1k", 9549: "9.5k", 120_400: "120k", 1_940_000: "1.9M", 2_000_000: "2M", 3_000_000_000: "3G"} {
 		if got := compact(n); got != want {

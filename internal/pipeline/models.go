@@ -74,6 +74,10 @@ func takesEffort(rest string) bool {
 	return err == nil
 }
 
+// ReasoningEffort is the least reasoning effort that a model accepts; empty for models that do not reason or whose
+// rules are not known.
+func ReasoningEffort(model string) string { return lookUpFamily(model).effort }
+
 // lookUpFamily finds a model's family. It sees through a vendor prefix ("openai/gpt-4o") and the name of a
 // fine-tuned model ("ft:gpt-4o-2024-08-06:org::id").
 func lookUpFamily(model string) family {

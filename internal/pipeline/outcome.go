@@ -90,3 +90,8 @@ func IsTerminal(class v1alpha1.FailureClass) bool {
 		return false
 	}
 }
+
+// Failed is the outcome of a run that failed.
+func Failed(failure *Failure) Outcome {
+	return Outcome{Failure: failure, Message: failure.Message}
+}

@@ -17,7 +17,7 @@ func matchReward(pack *knowledge.Pack, scan Scan) Outcome {
 	class, answer := scan.Result.Classification, scan.Result.Answer
 	switch {
 	case class == nil || answer == nil:
-		return failed(internalFailure("the reward stage was assigned before vision and answer had results"))
+		return Failed(internalFailure("the reward stage was assigned before vision and answer had results"))
 	case !pack.Recyclable(class.MajorCategory):
 		return skipped("rewards are for recyclables")
 	case scan.Result.DisposalRules == nil:

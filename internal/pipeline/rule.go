@@ -13,7 +13,7 @@ const noRuleMessage = "the knowledge pack has no rule for this class; the user g
 func lookUpRule(pack *knowledge.Pack, scan Scan) Outcome {
 	class := scan.Result.Classification
 	if class == nil {
-		return failed(internalFailure("the rule stage was assigned before vision had a result"))
+		return Failed(internalFailure("the rule stage was assigned before vision had a result"))
 	}
 	rule, ok := pack.Rule(class.MajorCategory, class.MiddleCategory)
 	if !ok {

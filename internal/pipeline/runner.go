@@ -81,7 +81,7 @@ func (r *Runner) runStage(ctx context.Context, scan Scan, stage v1alpha1.StageNa
 	case v1alpha1.StageReward:
 		outcome = matchReward(r.pack, scan)
 	default:
-		outcome = failed(internalFailure("the assignment names the stage %q, which does not exist; "+
+		outcome = Failed(internalFailure("the assignment names the stage %q, which does not exist; "+
 			"manager and worker are probably of different versions: roll them out together", stage))
 	}
 	outcome.Stage = stage
@@ -112,10 +112,10 @@ func (r *Runner) call(ctx context.Context, scan Scan, stage v1alpha1.StageName) 
 	scan.Assignment.Stage = stage
 	call, ok := StageCall(r.pack, scan)
 	if !ok {
-		return "", failed(internalFailure("the %s stage has nothing to send; its input is missing from the scan's status", stage))
+		return "", Failed(internalFailure("the %s stage has nothing to send; its input is missing from the scan's status", stage))
 	}
 	if ctx.Err() != nil {
-		return "", failed(contextFailure(ctx)) // do not pay for what nobody waits for
+		return "", Failed(contextFailure(ctx)) // do not pay for what nobody waits for
 	}
 	reply, err := r.completer.Complete(ctx, call)
 	outcome := Outcome{State: v1alpha1.StageSucceeded, Usage: reply.Usage, RateLimit: reply.RateLimit}
@@ -150,11 +150,6 @@ func contextFailure(ctx context.Context) *Failure {
 		}
 	}
 	return &Failure{Class: v1alpha1.FailureDrained, Message: "the worker stopped before the stage was done; another one takes over"}
-}
-
-// failed is the outcome of a try that failed.
-func failed(failure *Failure) Outcome {
-	return Outcome{Failure: failure, Message: failure.Message}
 }
 
 // internalFailure is a fault of this system.

@@ -24,7 +24,7 @@ func StageCall(pack *knowledge.Pack, scan Scan) (Call, bool) {
 		Budget:          a.Budget,
 		Model:           a.Model,
 		MaxOutputTokens: a.MaxOutputTokens,
-		ReasoningEffort: lookUpFamily(a.Model).effort,
+		ReasoningEffort: ReasoningEffort(a.Model),
 		RequestID:       requestID(scan),
 	}
 	switch {

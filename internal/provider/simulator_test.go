@@ -75,12 +75,12 @@ func TestScansThroughTheSimulator(t *testing.T) {
 }
 
 // runCharged runs two stages that must succeed, and compares the charge of the first with its reservation.
-func runCharged(t *testing.T, sim *openaisim.Server, runner *pipeline.Runner, scan pipeline.Scan, stages []v1alpha1.StageName) []pipeline.Outcome {
+func runCharged(t *testing.T, sim *openaisim.Server, runner *pipeline.Runner, scan pipeline.Scan, names []v1alpha1.StageName) []pipeline.Outcome {
 	t.Helper()
 	a := scan.Assignment
 	reserved := pipeline.EstimateStage(knowledge.Default(), scan.Spec, scan.Result, a.Stage, a.Model, a.MaxOutputTokens, a.ImageDetail)
 	before := sim.Stats().TokensCharged
-	outcomes := runner.Run(t.Context(), scan, stages)
+	outcomes := runner.Run(t.Context(), scan, names)
 	charged := sim.Stats().TokensCharged - before
 	for _, o := range outcomes {
 		if o.Failure != nil {

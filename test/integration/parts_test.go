@@ -95,7 +95,7 @@ func podName(pool string) string { return pool + "-" + strconv.FormatInt(workers
 
 // startWorker runs a worker in this process, with the rights of its account. The returned function drains it and
 // returns when it has left; so does the end of the test.
-func (w *world) startWorker(pool string, stages ...v1alpha1.StageName) (stop func()) {
+func (w *world) startWorker(pool string, names ...v1alpha1.StageName) (stop func()) {
 	w.t.Helper()
 	config := unlimited(controlPlane.As(w.namespace, testenv.AccountWorker))
 	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
@@ -109,7 +109,7 @@ func (w *world) startWorker(pool string, stages ...v1alpha1.StageName) (stop fun
 	})
 	registry := prometheus.NewRegistry()
 	work, err := worker.New(worker.Options{
-		Namespace: w.namespace, Pool: pool, Stages: stages, Capacity: 100,
+		Namespace: w.namespace, Pool: pool, Stages: names, Capacity: 100,
 		Pod: podName(pool), DrainTimeout: 10 * time.Second, Client: c, LeaseClient: c,
 		Runner: pipeline.NewRunner(knowledge.Default(), completer, clock.RealClock{}),
 		Clock:  clock.RealClock{}, Log: log, Registry: registry, Gatherer: registry,
