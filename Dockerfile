@@ -1,5 +1,4 @@
-# One image with the programs of a cluster: /manager, /api and /worker, and /openai-sim to try them without a
-# provider's account. The Deployments choose by command.
+# The product's image: /manager, /api and /worker. The Deployments choose by command.
 #
 #   docker build -t registry.example.com/scan-operator:v0.1.0 .
 
@@ -18,7 +17,7 @@ COPY internal/ internal/
 COPY pkg/ pkg/
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -tags=grpcnotrace -trimpath -ldflags='-s -w' -o /out/ ./cmd/manager ./cmd/api ./cmd/worker ./cmd/openai-sim
+    go build -tags=grpcnotrace -trimpath -ldflags='-s -w' -o /out/ ./cmd/manager ./cmd/api ./cmd/worker
 
 FROM gcr.io/distroless/static:nonroot
 COPY --from=build /out/ /

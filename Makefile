@@ -14,6 +14,9 @@ CONTROLLER_GEN := $(BIN)/controller-gen
 GOLANGCI_LINT := $(BIN)/golangci-lint
 HEADER := hack/boilerplate.go.txt
 
+# The product's programs, and those that the local stack and the tests start.
+PROGRAMS := ./cmd/manager ./cmd/api ./cmd/worker ./dev/cmd/local ./dev/cmd/openai-sim
+
 # What the targets below take from the command line.
 PKG ?= ./...
 TESTARGS ?=
@@ -45,19 +48,19 @@ run: k8s build ## Start everything on this machine: API server, simulated provid
 
 .PHONY: test
 test: k8s ## Run all tests with the race detector against a real API server. PKG=./internal/... narrows it.
-	@PKG='$(PKG)' TESTARGS='$(TESTARGS)' hack/test.sh
+	@PKG='$(PKG)' TESTARGS='$(TESTARGS)' PROGRAMS='$(PROGRAMS)' hack/test.sh
 
 .PHONY: test-unit
 test-unit: k8s ## Run the tests that live next to the code.
-	@PKG="$$(go list ./... | grep -v '/test/' | tr '\n' ' ')" TESTARGS='$(TESTARGS)' hack/test.sh
+	@PKG="$$(go list ./... | grep -v '/test/' | tr '\n' ' ')" TESTARGS='$(TESTARGS)' PROGRAMS='$(PROGRAMS)' hack/test.sh
 
 .PHONY: test-integration
 test-integration: k8s ## Run the tests under test/, which drive the parts together.
-	@PKG=./test/... TESTARGS='$(TESTARGS)' hack/test.sh
+	@PKG=./test/... TESTARGS='$(TESTARGS)' PROGRAMS='$(PROGRAMS)' hack/test.sh
 
 .PHONY: chaos
 chaos: k8s build ## Break a local stack, round after round, and check that nothing is lost. ROUNDS=20 SEED=7 ARGS="--faults kill-etcd".
-	go run ./test/chaos --k8s-dir $(K8S) --bin-dir $(BIN) --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
+	go run ./dev/cmd/chaos --k8s-dir $(K8S) --bin-dir $(BIN) --rounds $(ROUNDS) --seed $(SEED) $(ARGS)
 
 .PHONY: test-browser
 test-browser: k8s build ## Test the HTTP API with a headless Chromium, which must be installed (apt-get install chromium).
@@ -74,20 +77,20 @@ fuzz: ## Run every fuzz test for FUZZTIME (20s) each.
 ##@ Build
 
 .PHONY: build
-build: ## Build the product's programs into bin/.
+build: ## Build the product's programs and those of the local stack into bin/.
 	@mkdir -p $(BIN)
-	go build $(BUILDFLAGS) -o $(BIN)/ ./cmd/...
+	go build $(BUILDFLAGS) -o $(BIN)/ $(PROGRAMS)
 
 .PHONY: k8s
 k8s: ## Build etcd, kube-apiserver and kubectl into bin/k8s (once).
-	@hack/controlplane/build.sh $(K8S)
+	@dev/controlplane/build.sh $(K8S)
 
 .PHONY: tools
 tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) ## Build the pinned code generator and linter into bin/.
 
 .PHONY: clean
 clean: ## Remove the product's programs and the local state; keep bin/k8s and the tools.
-	rm -rf .local $(addprefix $(BIN)/,$(notdir $(wildcard cmd/*)))
+	rm -rf .local $(addprefix $(BIN)/,$(notdir $(PROGRAMS)))
 
 .PHONY: distclean
 distclean: clean ## Remove everything that was built.
@@ -102,10 +105,7 @@ generate: $(CONTROLLER_GEN) ## Generate deep copies and apply configurations fro
 .PHONY: manifests
 manifests: $(CONTROLLER_GEN) ## Generate the CRDs from api/ and the manager's role from the markers in controllers/.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
-	@if [[ -d controllers ]]; then \
-		echo '$(CONTROLLER_GEN) rbac:roleName=scan-operator-manager-role paths=./controllers/...'; \
-		$(CONTROLLER_GEN) rbac:roleName=scan-operator-manager-role paths=./controllers/... output:rbac:dir=config/rbac; \
-	fi
+	$(CONTROLLER_GEN) rbac:roleName=scan-operator-manager-role paths=./controllers/... output:rbac:dir=config/rbac
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code.

@@ -1,3 +1,3 @@
-// Package controllers connects the pure parts to Kubernetes: it feeds the scheduler from watches, stores what
-// it decides, and keeps deadlines, worker Deployments and the status of budgets and pools.
+// Package controllers wires the operator together: Setup builds the scheduler and the controllers of the packages below
+// it and adds them to a manager.
 package controllers

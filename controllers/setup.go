@@ -13,9 +13,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	scanmetrics "github.com/eco2-team/scan-operator/internal/metrics"
+	"github.com/eco2-team/scan-operator/controllers/dispatch"
+	"github.com/eco2-team/scan-operator/controllers/retention"
+	"github.com/eco2-team/scan-operator/controllers/rewards"
+	"github.com/eco2-team/scan-operator/controllers/scanrequest"
+	"github.com/eco2-team/scan-operator/controllers/tokenbudget"
+	"github.com/eco2-team/scan-operator/controllers/workerpool"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/scanstatus"
 	"github.com/eco2-team/scan-operator/internal/scheduler"
+	scanmetrics "github.com/eco2-team/scan-operator/internal/scheduler/metrics"
 )
 
 // Options configure what Setup builds.
@@ -25,7 +32,7 @@ type Options struct {
 	// Pack is the knowledge pack; the workers must have the same.
 	Pack *knowledge.Pack
 	// Workers are the settings of worker pods that pools do not make.
-	Workers WorkerDefaults
+	Workers workerpool.WorkerDefaults
 	// MaxWrites bounds the scheduler's status writes under way at the same time.
 	MaxWrites int
 	// ScanConcurrency is the number of ScanRequests reconciled at the same time.
@@ -36,7 +43,7 @@ type Options struct {
 	// Clock tells the time.
 	Clock clock.WithTicker
 	// Rewards is told of the rewards of finished scans; nil for nobody.
-	Rewards RewardPoster
+	Rewards rewards.Poster
 	// QueueAddress is where the leader serves the standings of waiting scans; empty for nowhere.
 	QueueAddress string
 	// Registry takes the metrics.
@@ -46,18 +53,18 @@ type Options struct {
 // Setup builds the scheduler and the controllers and hands them to the manager, which starts them when it leads.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	clk := o.Clock
-	status := &StatusWriter{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clk}
-	keys := &KeyReader{Live: mgr.GetAPIReader()}
-	wanting := newWanting()
+	status := &scanstatus.Writer{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: clk}
+	keys := &tokenbudget.SecretChecker{APIReader: mgr.GetAPIReader()}
+	scaleUp := dispatch.NewScaleUpSignal()
 	sched := scheduler.New(scheduler.Options{
 		Clock: clk, Pack: o.Pack, Log: mgr.GetLogger().WithName("scheduler"),
 		Incarnation: strings.ToLower(rand.Text()[:8]),
 		MaxWrites:   o.MaxWrites,
 		Observer:    scanmetrics.NewDecisions(o.Registry),
-		Wanted:      wanting.add,
+		Wanted:      scaleUp.Raise,
 	})
 	o.Registry.MustRegister(scanmetrics.NewLevels(sched))
-	notifier := NewLoadNotifier(mgr.GetCache(), sched, wanting, clk, o.Namespace)
+	notifier := dispatch.NewLoadNotifier(mgr.GetCache(), sched, scaleUp, clk, o.Namespace)
 
 	// Warm on every replica, so that a new leader starts from full caches.
 	for _, obj := range []client.Object{&v1alpha1.ScanRequest{}, &v1alpha1.WorkerPool{}, &v1alpha1.TokenBudget{}, &coordinationv1.Lease{}} {
@@ -65,43 +72,43 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("watch %T: %w", obj, err)
 		}
 	}
-	runner := &SchedulerRunner{
-		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Scheduler: sched, Status: status, Keys: keys, Namespace: o.Namespace,
+	runner := &dispatch.Runner{
+		Cache: mgr.GetCache(), APIReader: mgr.GetAPIReader(), Client: mgr.GetClient(), Scheduler: sched, Status: status, Keys: keys, Namespace: o.Namespace,
 		Log: mgr.GetLogger().WithName("scheduler"),
 	}
 	if err := mgr.Add(runner); err != nil {
 		return fmt.Errorf("add the scheduler: %w", err)
 	}
 	if o.Rewards != nil {
-		if err := (&RewardWebhookReconciler{Client: mgr.GetClient(), Poster: o.Rewards}).SetupWithManager(mgr); err != nil {
+		if err := (&rewards.Reconciler{Client: mgr.GetClient(), Poster: o.Rewards}).SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up controller rewardwebhook: %w", err)
 		}
 	}
 	if o.QueueAddress != "" {
-		if err := mgr.Add(&QueueServer{Address: o.QueueAddress, Scheduler: sched, Log: mgr.GetLogger().WithName("queue")}); err != nil {
+		if err := mgr.Add(&dispatch.QueueServer{Address: o.QueueAddress, Scheduler: sched, Log: mgr.GetLogger().WithName("queue")}); err != nil {
 			return fmt.Errorf("add the queue's server: %w", err)
 		}
 	}
 	if err := mgr.Add(notifier); err != nil {
 		return fmt.Errorf("add the load notifier: %w", err)
 	}
-	if err := (&ScanRequestReconciler{Client: mgr.GetClient(), Status: status, Clock: clk}).
+	if err := (&scanrequest.Reconciler{Client: mgr.GetClient(), Status: status, Clock: clk}).
 		SetupWithManager(mgr, o.ScanConcurrency); err != nil {
 		return fmt.Errorf("set up controller scanrequest: %w", err)
 	}
 	if o.MaxFinished > 0 {
-		if err := (&FinishedReconciler{Client: mgr.GetClient(), Max: o.MaxFinished}).SetupWithManager(mgr); err != nil {
+		if err := (&retention.Reconciler{Client: mgr.GetClient(), Max: o.MaxFinished}).SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up controller finished: %w", err)
 		}
 	}
-	if err := (&TokenBudgetReconciler{
+	if err := (&tokenbudget.Reconciler{
 		Client: mgr.GetClient(), Scheduler: sched, Keys: keys, Clock: clk,
 		Recorder: mgr.GetEventRecorder("tokenbudget"), DefaultEndpoint: o.Workers.DefaultEndpoint, Loads: notifier.Budgets(),
 	}).SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up controller tokenbudget: %w", err)
 	}
-	if err := (&WorkerPoolReconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Scheduler: sched, Clock: clk,
+	if err := (&workerpool.Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Scheduler: sched, Clock: clk,
 		Recorder: mgr.GetEventRecorder("workerpool"), Loads: notifier.Pools(),
 		Workers: o.Workers,
 	}).SetupWithManager(mgr); err != nil {

@@ -24,10 +24,9 @@ read -r -a packages <<<"${PKG:-./...}"
 read -r -a more <<<"${TESTARGS:-}"
 
 # Tests that start the product's programs find them here, built from this tree.
-if [[ -d cmd ]]; then
-	echo "test: building the product's programs into bin/"
-	go build ${BUILDFLAGS:-} -o bin/ ./cmd/...
-fi
+echo "test: building the programs into bin/"
+read -r -a programs <<<"$PROGRAMS"
+go build ${BUILDFLAGS:-} -o bin/ "${programs[@]}"
 echo "test: API server and etcd from $KUBEBUILDER_ASSETS"
 echo "test: go test ${race[*]} -count=1 -timeout 15m ${more[*]} ${packages[*]}"
 started=$SECONDS

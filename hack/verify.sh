@@ -8,14 +8,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
 for dir in api config; do
-	if [[ -d $dir ]]; then cp -R "$dir" "$before/$dir"; fi
+	cp -R "$dir" "$before/$dir"
 done
 
 make --no-print-directory generate manifests
 
 status=0
 for dir in api config; do
-	if [[ -d $dir ]] && ! diff -ruN "$before/$dir" "$dir"; then
+	if ! diff -ruN "$before/$dir" "$dir"; then
 		echo "verify: $dir/ was out of date: run 'make generate manifests' and commit the result" >&2
 		status=1
 	fi

@@ -24,7 +24,7 @@ import (
 	runtimemetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/flagenv"
+	"github.com/eco2-team/scan-operator/internal/cli"
 	"github.com/eco2-team/scan-operator/internal/httpapi"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 	"github.com/eco2-team/scan-operator/internal/queueapi"
@@ -36,7 +36,7 @@ import (
 func main() {
 	var o options
 	o.bind(flag.CommandLine, os.Getenv)
-	err := flagenv.Parse(flag.CommandLine, envPrefix, os.Args[1:])
+	err := cli.Parse(flag.CommandLine, envPrefix, os.Args[1:])
 	if err == nil {
 		err = o.validate()
 	}

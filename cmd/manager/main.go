@@ -26,10 +26,12 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/controllers"
-	"github.com/eco2-team/scan-operator/internal/flagenv"
+	"github.com/eco2-team/scan-operator/controllers/rewards"
+	"github.com/eco2-team/scan-operator/controllers/workerpool"
+	"github.com/eco2-team/scan-operator/internal/cli"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/rewardhook"
 	"github.com/eco2-team/scan-operator/internal/rewatch"
-	"github.com/eco2-team/scan-operator/internal/webhook"
 )
 
 // envPrefix begins the names of the flags' twins in the environment.
@@ -85,7 +87,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 func main() {
 	var o options
 	o.bind(flag.CommandLine)
-	if err := flagenv.Parse(flag.CommandLine, envPrefix, os.Args[1:]); err != nil {
+	if err := cli.Parse(flag.CommandLine, envPrefix, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "manager:", err)
 		os.Exit(2)
 	}
@@ -114,19 +116,19 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	var rewards controllers.RewardPoster
+	var rewards rewards.Poster
 	if o.webhookURL != "" {
 		if u, err := url.Parse(o.webhookURL); err != nil || u.Host == "" {
 			return fmt.Errorf("--reward-webhook-url: %q is not an absolute URL", o.webhookURL)
 		}
-		rewards = &webhook.Client{URL: o.webhookURL, TokenFile: o.webhookTokenFile}
+		rewards = &rewardhook.Client{URL: o.webhookURL, TokenFile: o.webhookTokenFile}
 	}
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
 		Rewards:   rewards,
 		Namespace: o.namespace, Pack: pack, MaxWrites: o.maxWrites, ScanConcurrency: o.scanWorkers,
 		QueueAddress: o.queueAddr, MaxFinished: o.maxFinished,
 		Clock: clock.RealClock{}, Registry: metrics.Registry,
-		Workers: controllers.WorkerDefaults{
+		Workers: workerpool.WorkerDefaults{
 			Image: o.workerImage, ServiceAccountName: o.workerAccount,
 			DefaultEndpoint: o.defaultEndpoint, KnowledgeConfigMap: o.knowledgeConfigMap,
 		},

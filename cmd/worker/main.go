@@ -22,9 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	runtimemetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/eco2-team/scan-operator/internal/flagenv"
-	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/cli"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 	"github.com/eco2-team/scan-operator/internal/provider"
 	"github.com/eco2-team/scan-operator/internal/rewatch"
 	"github.com/eco2-team/scan-operator/internal/tracing"
@@ -34,7 +34,7 @@ import (
 func main() {
 	var o options
 	o.bind(flag.CommandLine, os.Getenv)
-	err := flagenv.Parse(flag.CommandLine, envPrefix, os.Args[1:])
+	err := cli.Parse(flag.CommandLine, envPrefix, os.Args[1:])
 	if err == nil {
 		err = o.validate()
 	}
@@ -89,7 +89,7 @@ func run(o options, log logr.Logger) error {
 		Namespace: o.namespace, Pool: o.pool, Track: o.track, Stages: o.stages, Capacity: o.capacity,
 		Pod: o.podName, PodUID: types.UID(o.podUID), DrainTimeout: o.drainTimeout,
 		Client: work, LeaseClient: leases,
-		Runner: tracing.TraceStages(pipeline.NewRunner(pack, completer, clock.RealClock{}), tracer, clock.RealClock{}),
+		Runner: tracing.TraceStages(stages.NewRunner(pack, completer, clock.RealClock{}), tracer, clock.RealClock{}),
 		Clock:  clock.RealClock{}, Log: log.WithName("worker"),
 		Registry: runtimemetrics.Registry, Gatherer: runtimemetrics.Registry, Listener: listener,
 	})

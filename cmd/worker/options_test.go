@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/flagenv"
+	"github.com/eco2-team/scan-operator/internal/cli"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 )
 
@@ -28,7 +28,7 @@ func parse(t *testing.T, env map[string]string, args ...string) (options, error)
 		t.Setenv(name, value)
 	}
 	o.bind(fs, os.Getenv)
-	if err := flagenv.Parse(fs, envPrefix, args); err != nil {
+	if err := cli.Parse(fs, envPrefix, args); err != nil {
 		return o, err
 	}
 	return o, o.validate()

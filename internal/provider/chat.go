@@ -9,10 +9,11 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // chatParams is a call as the Chat Completions API takes it.
-func chatParams(call pipeline.Call) openai.ChatCompletionNewParams {
+func chatParams(call stages.Call) openai.ChatCompletionNewParams {
 	user := openai.UserMessage(call.Text)
 	if call.ImageURL != "" {
 		user = openai.UserMessage([]openai.ChatCompletionContentPartUnionParam{

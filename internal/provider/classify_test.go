@@ -17,6 +17,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // endWhenHeadersArrive runs a function between an answer's headers and its body.
@@ -202,7 +203,7 @@ func TestErrorStatuses(t *testing.T) {
 				calls++
 				answer(tc.status, tc.header, tc.body)(w, r)
 			})
-			for _, call := range []pipeline.Call{visionCall(), answerCall()} {
+			for _, call := range []stages.Call{visionCall(), answerCall()} {
 				failure := failureFrom(t, newTestClient(t, base), call)
 				if diff := cmp.Diff(&tc.want, failure, cmpopts.IgnoreFields(pipeline.Failure{}, "Message")); diff != "" {
 					t.Errorf("%s: failure (-want +got):\n%s", call.API, diff)
@@ -220,7 +221,7 @@ func TestErrorStatuses(t *testing.T) {
 }
 
 // failureFrom sends a call that must fail with a classified error.
-func failureFrom(t *testing.T, client *Client, call pipeline.Call) *pipeline.Failure {
+func failureFrom(t *testing.T, client *Client, call stages.Call) *pipeline.Failure {
 	t.Helper()
 	_, err := client.Complete(t.Context(), call)
 	failure, ok := errors.AsType[*pipeline.Failure](err)
@@ -248,7 +249,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	const chatUsage = `"usage":{"prompt_tokens":100,"completion_tokens":20}`
 	used := v1alpha1.TokenUsage{Input: 100, Output: 20}
 	tests := map[string]struct {
-		call      pipeline.Call
+		call      stages.Call
 		body      string
 		wantClass v1alpha1.FailureClass
 		wantCode  string
@@ -411,7 +412,7 @@ func TestBrokenConnections(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			base := tc.base(t)
-			for _, call := range []pipeline.Call{visionCall(), answerCall()} {
+			for _, call := range []stages.Call{visionCall(), answerCall()} {
 				failure := failureFrom(t, newTestClient(t, base), call)
 				if failure.Class != tc.wantClass {
 					t.Errorf("%s: got %v, want %s", call.API, failure, tc.wantClass)

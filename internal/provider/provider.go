@@ -16,6 +16,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // KeySource knows the keys. It is asked once for each call and must be safe for concurrent use.
@@ -61,7 +62,7 @@ type Client struct {
 	chat      openai.ChatCompletionService
 }
 
-var _ pipeline.Completer = (*Client)(nil)
+var _ stages.Completer = (*Client)(nil)
 
 // New returns a Client.
 func New(o Options) *Client {
@@ -86,23 +87,23 @@ func New(o Options) *Client {
 
 // Complete implements pipeline.Completer. Its errors are or wrap a *pipeline.Failure, except that a call that broke
 // off because its context ended returns the context's cause, which is for the caller to classify.
-func (c *Client) Complete(ctx context.Context, call pipeline.Call) (pipeline.Reply, error) {
+func (c *Client) Complete(ctx context.Context, call stages.Call) (stages.Reply, error) {
 	key, base, failure := c.route(call)
 	if failure != nil {
-		return pipeline.Reply{}, failure
+		return stages.Reply{}, failure
 	}
 	sentAt := c.clock.Now()
 	raw, resp, err := c.send(ctx, call, base, key)
 	if resp == nil {
-		return pipeline.Reply{}, c.broken(ctx, call, err, key)
+		return stages.Reply{}, c.broken(ctx, call, err, key)
 	}
-	reply := pipeline.Reply{RateLimit: parseRateLimit(resp.Header, sentAt)}
+	reply := stages.Reply{RateLimit: parseRateLimit(resp.Header, sentAt)}
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		failure = statusFailure(resp, c.clock.Now(), key)
 	case err != nil:
 		return reply, c.broken(ctx, call, err, key)
-	case call.API == pipeline.Responses:
+	case call.API == stages.Responses:
 		reply.Text, reply.Usage, failure = readResponse(raw, key)
 	default:
 		reply.Text, reply.Usage, failure = readChat(raw, key)
@@ -116,14 +117,14 @@ func (c *Client) Complete(ctx context.Context, call pipeline.Call) (pipeline.Rep
 
 // send makes the request. The response is nil where none came. Reading the body is
 // separate from understanding it, so that a cut connection is not taken for malformed output.
-func (c *Client) send(ctx context.Context, call pipeline.Call, base, key string) (raw []byte, resp *http.Response, err error) {
+func (c *Client) send(ctx context.Context, call stages.Call, base, key string) (raw []byte, resp *http.Response, err error) {
 	options := []option.RequestOption{
 		option.WithBaseURL(base), option.WithAPIKey(key), option.WithResponseInto(&resp), option.WithResponseBodyInto(&raw),
 	}
 	if call.RequestID != "" {
 		options = append(options, option.WithHeader("X-Client-Request-Id", call.RequestID))
 	}
-	if call.API == pipeline.Responses {
+	if call.API == stages.Responses {
 		_, err = c.responses.New(ctx, responsesParams(call), options...)
 	} else {
 		_, err = c.chat.New(ctx, chatParams(call), options...)
@@ -132,7 +133,7 @@ func (c *Client) send(ctx context.Context, call pipeline.Call, base, key string)
 }
 
 // broken is the error of a call whose answer did not come, or not to its end.
-func (c *Client) broken(ctx context.Context, call pipeline.Call, err error, key string) error {
+func (c *Client) broken(ctx context.Context, call stages.Call, err error, key string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("the call was given up: %w", context.Cause(ctx))
 	}
@@ -142,8 +143,8 @@ func (c *Client) broken(ctx context.Context, call pipeline.Call, err error, key 
 }
 
 // route finds a call's key and address.
-func (c *Client) route(call pipeline.Call) (key, base string, failure *pipeline.Failure) {
-	if call.API != pipeline.Responses && call.API != pipeline.ChatCompletions {
+func (c *Client) route(call stages.Call) (key, base string, failure *pipeline.Failure) {
+	if call.API != stages.Responses && call.API != stages.ChatCompletions {
 		return "", "", &pipeline.Failure{
 			Class: v1alpha1.FailureInternal, Message: fmt.Sprintf("there is no API %q; this is a fault of the worker, please report it", call.API),
 		}
@@ -187,7 +188,7 @@ func isHeaderValue(key string) bool {
 }
 
 // logFailure writes what helps to find the call at the provider: its own request id, and no text of anybody's.
-func (c *Client) logFailure(call pipeline.Call, failure *pipeline.Failure, resp *http.Response) {
+func (c *Client) logFailure(call stages.Call, failure *pipeline.Failure, resp *http.Response) {
 	status, requestID := 0, ""
 	if resp != nil {
 		status, requestID = resp.StatusCode, clip(resp.Header.Get("X-Request-Id"), 128)

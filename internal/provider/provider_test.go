@@ -17,6 +17,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 const testKey = "sk-test-0123456789abcdef"
@@ -72,17 +73,17 @@ var testSchema = map[string]any{
 	"type": "object", "properties": map[string]any{"a": map[string]any{"type": "string"}}, "required": []any{"a"}, "additionalProperties": false,
 }
 
-func visionCall() pipeline.Call {
-	return pipeline.Call{
-		API: pipeline.Responses, Budget: "main", Model: "gpt-5.4-mini", Instructions: "Classify.", Text: "User's note: 병",
+func visionCall() stages.Call {
+	return stages.Call{
+		API: stages.Responses, Budget: "main", Model: "gpt-5.4-mini", Instructions: "Classify.", Text: "User's note: 병",
 		ImageURL: "https://images.example/1.jpg", ImageDetail: v1alpha1.ImageDetailLow, SchemaName: "classification", Schema: testSchema,
 		MaxOutputTokens: 300, ReasoningEffort: "none", RequestID: "assignment-1", CacheKey: "vision-1",
 	}
 }
 
-func answerCall() pipeline.Call {
-	return pipeline.Call{
-		API: pipeline.ChatCompletions, Budget: "main", Model: "gpt-4o-mini", Instructions: "Advise.", Text: "Rule: …",
+func answerCall() stages.Call {
+	return stages.Call{
+		API: stages.ChatCompletions, Budget: "main", Model: "gpt-4o-mini", Instructions: "Advise.", Text: "Rule: …",
 		SchemaName: "advice", Schema: testSchema, MaxOutputTokens: 800, RequestID: "assignment-2", CacheKey: "answer-1",
 	}
 }
@@ -99,11 +100,11 @@ const (
 
 func TestRequests(t *testing.T) {
 	tests := map[string]struct {
-		call     pipeline.Call
+		call     stages.Call
 		reply    string
 		wantPath string
 		wantBody string
-		want     pipeline.Reply
+		want     stages.Reply
 	}{
 		"responses": {
 			call: visionCall(), reply: goodResponse, wantPath: "/v1/responses",
@@ -115,7 +116,7 @@ func TestRequests(t *testing.T) {
 					{"type": "input_image", "image_url": "https://images.example/1.jpg", "detail": "low"}]}],
 				"text": {"format": {"type": "json_schema", "name": "classification", "strict": true,
 					"schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false}}}}`,
-			want: pipeline.Reply{Text: `{"a":1}`, Usage: v1alpha1.TokenUsage{Input: 120, CachedInput: 64, Output: 30}},
+			want: stages.Reply{Text: `{"a":1}`, Usage: v1alpha1.TokenUsage{Input: 120, CachedInput: 64, Output: 30}},
 		},
 		"chat completions": {
 			call: answerCall(), reply: goodChat, wantPath: "/v1/chat/completions",
@@ -124,7 +125,7 @@ func TestRequests(t *testing.T) {
 				"messages": [{"role": "system", "content": "Advise."}, {"role": "user", "content": "Rule: …"}],
 				"response_format": {"type": "json_schema", "json_schema": {"name": "advice", "strict": true,
 					"schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false}}}}`,
-			want: pipeline.Reply{Text: `{"b":2}`, Usage: v1alpha1.TokenUsage{Input: 90, CachedInput: 10, Output: 40}},
+			want: stages.Reply{Text: `{"b":2}`, Usage: v1alpha1.TokenUsage{Input: 90, CachedInput: 10, Output: 40}},
 		},
 	}
 	for name, tc := range tests {
@@ -192,7 +193,7 @@ func TestTheEnvironmentDoesNotLeakIn(t *testing.T) {
 		answer(http.StatusOK, nil, goodChat)(w, r)
 	})
 	client := newTestClient(t, base)
-	for _, call := range []pipeline.Call{visionCall(), answerCall()} {
+	for _, call := range []stages.Call{visionCall(), answerCall()} {
 		if _, err := client.Complete(t.Context(), call); err != nil {
 			t.Error(err)
 		}
@@ -229,7 +230,7 @@ func TestEachBudgetHasItsOwnKeyAndEndpoint(t *testing.T) {
 
 func TestCallsThatCannotBeSent(t *testing.T) {
 	tests := map[string]struct {
-		change        func(*pipeline.Call)
+		change        func(*stages.Call)
 		key, endpoint string
 		keyErr        error
 		wantClass     v1alpha1.FailureClass
@@ -251,12 +252,12 @@ func TestCallsThatCannotBeSent(t *testing.T) {
 			wantMessage: `the budget main has no usable endpoint: "api.example/v1" is not an absolute http or https URL; check spec.endpoint of the TokenBudget`,
 		},
 		"no output limit": {
-			change: func(c *pipeline.Call) { c.MaxOutputTokens = 0 }, key: testKey, endpoint: "https://api.example/v1",
+			change: func(c *stages.Call) { c.MaxOutputTokens = 0 }, key: testKey, endpoint: "https://api.example/v1",
 			wantClass:   v1alpha1.FailureInternal,
 			wantMessage: "the assignment has no output limit, without which a call's price is unknown; set stageDefaults.maxOutputTokens of the pool",
 		},
 		"an unknown API": {
-			change: func(c *pipeline.Call) { c.API = "telepathy" }, key: testKey, endpoint: "https://api.example/v1",
+			change: func(c *stages.Call) { c.API = "telepathy" }, key: testKey, endpoint: "https://api.example/v1",
 			wantClass:   v1alpha1.FailureInternal,
 			wantMessage: `there is no API "telepathy"; this is a fault of the worker, please report it`,
 		},

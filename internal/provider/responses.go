@@ -10,10 +10,11 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // responsesParams is a call as the Responses API takes it.
-func responsesParams(call pipeline.Call) responses.ResponseNewParams {
+func responsesParams(call stages.Call) responses.ResponseNewParams {
 	var content responses.ResponseInputMessageContentListParam
 	if call.Text != "" || call.ImageURL == "" {
 		content = append(content, responses.ResponseInputContentParamOfInputText(call.Text))
@@ -47,7 +48,7 @@ func responsesParams(call pipeline.Call) responses.ResponseNewParams {
 }
 
 // detailOf is a call's image detail; the provider's own default is not the cheapest.
-func detailOf(call pipeline.Call) string {
+func detailOf(call stages.Call) string {
 	if call.ImageDetail == "" {
 		return string(v1alpha1.ImageDetailLow)
 	}

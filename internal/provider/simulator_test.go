@@ -11,9 +11,11 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/openaisim"
+	"github.com/eco2-team/scan-operator/dev/openaisim"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/pipeline/pricing"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // instantly is a speed at which every latency is below the clock's resolution.
@@ -30,8 +32,8 @@ func simulate(t *testing.T, config openaisim.Config) (*openaisim.Server, string)
 }
 
 // scanOf is a scan of an image that shows a class.
-func scanOf(class, userInput string) pipeline.Scan {
-	return pipeline.Scan{
+func scanOf(class, userInput string) stages.Scan {
+	return stages.Scan{
 		Spec: v1alpha1.ScanRequestSpec{ImageURL: "https://images.example/1.jpg?class=" + url.QueryEscape(class), UserInput: userInput},
 		Assignment: v1alpha1.Assignment{
 			ID: "assignment-1", Stage: v1alpha1.StageVision, Budget: "main", Model: "gpt-5.4-mini", MaxOutputTokens: 800,
@@ -45,7 +47,7 @@ func scanOf(class, userInput string) pipeline.Scan {
 func TestScansThroughTheSimulator(t *testing.T) {
 	pack := knowledge.Default()
 	sim, base := simulate(t, openaisim.Config{EmptyArrays: map[string]int64{"insufficiencies": 100}})
-	runner := pipeline.NewRunner(pack, newTestClient(t, base), clock.RealClock{})
+	runner := stages.NewRunner(pack, newTestClient(t, base), clock.RealClock{})
 	stages := []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward}
 	for _, rule := range pack.Rules {
 		class := rule.Major
@@ -75,10 +77,10 @@ func TestScansThroughTheSimulator(t *testing.T) {
 }
 
 // runCharged runs two stages that must succeed, and compares the charge of the first with its reservation.
-func runCharged(t *testing.T, sim *openaisim.Server, runner *pipeline.Runner, scan pipeline.Scan, names []v1alpha1.StageName) []pipeline.Outcome {
+func runCharged(t *testing.T, sim *openaisim.Server, runner *stages.Runner, scan stages.Scan, names []v1alpha1.StageName) []pipeline.Outcome {
 	t.Helper()
 	a := scan.Assignment
-	reserved := pipeline.EstimateStage(knowledge.Default(), scan.Spec, scan.Result, a.Stage, a.Model, a.MaxOutputTokens, a.ImageDetail)
+	reserved := stages.EstimateStage(knowledge.Default(), scan.Spec, scan.Result, a.Stage, a.Model, a.MaxOutputTokens, a.ImageDetail)
 	before := sim.Stats().TokensCharged
 	outcomes := runner.Run(t.Context(), scan, names)
 	charged := sim.Stats().TokensCharged - before
@@ -105,7 +107,7 @@ func runCharged(t *testing.T, sim *openaisim.Server, runner *pipeline.Runner, sc
 
 func TestAPhotoOfNothing(t *testing.T) {
 	_, base := simulate(t, openaisim.Config{})
-	runner := pipeline.NewRunner(knowledge.Default(), newTestClient(t, base), clock.RealClock{})
+	runner := stages.NewRunner(knowledge.Default(), newTestClient(t, base), clock.RealClock{})
 	outcomes := runner.Run(t.Context(), scanOf("분류불가", ""), []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageRule})
 	if len(outcomes) != 1 || outcomes[0].Failure == nil || outcomes[0].Failure.Class != v1alpha1.FailureNotClassifiable {
 		t.Errorf("got %+v, want one failure NotClassifiable", outcomes)
@@ -132,11 +134,11 @@ func TestReservationsCoverTheChargeOfEveryModel(t *testing.T) {
 				if _, err := client.Complete(t.Context(), call); err != nil {
 					t.Fatalf("%s %s %v: %v", model, detail, size, err)
 				}
-				charged, estimate := sim.Stats().TokensCharged, pipeline.EstimateCall(call)
+				charged, estimate := sim.Stats().TokensCharged, stages.EstimateCall(call)
 				if charged > estimate.Total() {
 					t.Errorf("%s %s %v: charged %d, reserved %d", model, detail, size, charged, estimate.Total())
 				}
-				exact := estimate.Prompt + estimate.Output + pipeline.ImageTokens(model, detail, size[0], size[1])
+				exact := estimate.Prompt + estimate.Output + pricing.ImageTokens(model, detail, size[0], size[1])
 				// What auto means for gpt-5.4 is not published: the larger level is reserved.
 				unpublished := model == "gpt-7" || detail == v1alpha1.ImageDetailAuto
 				if charged != exact && (!unpublished || charged > exact) {
@@ -208,7 +210,7 @@ func TestFaultsOfTheSimulator(t *testing.T) {
 	for kind, tc := range tests {
 		t.Run(string(kind), func(t *testing.T) {
 			_, base := simulate(t, openaisim.Config{Faults: []openaisim.Fault{{Kind: kind}}})
-			runner := pipeline.NewRunner(knowledge.Default(), newTestClient(t, base), clock.RealClock{})
+			runner := stages.NewRunner(knowledge.Default(), newTestClient(t, base), clock.RealClock{})
 			vision := scanOf("재활용폐기물/종이", "")
 			answer := vision
 			answer.Assignment.Stage = v1alpha1.StageAnswer
@@ -216,7 +218,7 @@ func TestFaultsOfTheSimulator(t *testing.T) {
 				Classification: &v1alpha1.Classification{MajorCategory: "재활용폐기물", MiddleCategory: "종이"},
 				DisposalRules:  &v1alpha1.DisposalRules{ID: "recyclable-paper", Title: "종이류", Steps: []string{"묶는다"}},
 			}
-			scans := []pipeline.Scan{vision, answer}
+			scans := []stages.Scan{vision, answer}
 			if tc.visionOnly {
 				scans = scans[:1]
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/budget"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
@@ -268,7 +269,7 @@ func (s *Scheduler) formula(st *scanState, p *pool, stage v1alpha1.StageName, mo
 		if st.obj.Status.Result != nil {
 			found = *st.obj.Status.Result
 		}
-		want.tokens = pipeline.EstimateStage(s.opts.Pack, st.obj.Spec, found, stage, model, d.MaxOutputTokens, d.ImageDetail)
+		want.tokens = stages.EstimateStage(s.opts.Pack, st.obj.Spec, found, stage, model, d.MaxOutputTokens, d.ImageDetail)
 		st.size = want
 	}
 	return st.size.tokens

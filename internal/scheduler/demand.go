@@ -10,6 +10,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/budget"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // usualSeconds is how long a call is taken to last before any was seen.
@@ -149,7 +150,7 @@ func (s *Scheduler) costOf(p *pool, stage v1alpha1.StageName, model string) auto
 	}
 	d := &p.spec.StageDefaults
 	spec, result := usualScan(s.opts.Pack)
-	formula := pipeline.EstimateStage(s.opts.Pack, spec, result, stage, model, d.MaxOutputTokens, d.ImageDetail)
+	formula := stages.EstimateStage(s.opts.Pack, spec, result, stage, model, d.MaxOutputTokens, d.ImageDetail)
 	return autoscale.Cost{
 		Tokens: float64(s.estimator.Charge(string(stage), model, max(formula, int64(d.MaxOutputTokens)))), Calls: 1, Seconds: usualSeconds,
 	}

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // Attributes of a call, named by OpenTelemetry's conventions for generative AI.
@@ -27,7 +28,7 @@ const operation = "chat"
 
 // TraceCalls returns a completer that makes a span of each call that another one sends, within the span of its
 // stage. The trace is not passed on to the provider. Where tracer is nil, it is the other completer.
-func TraceCalls(completer pipeline.Completer, tracer trace.Tracer) pipeline.Completer {
+func TraceCalls(completer stages.Completer, tracer trace.Tracer) stages.Completer {
 	if tracer == nil {
 		return completer
 	}
@@ -35,12 +36,12 @@ func TraceCalls(completer pipeline.Completer, tracer trace.Tracer) pipeline.Comp
 }
 
 type callTracer struct {
-	completer pipeline.Completer
+	completer stages.Completer
 	tracer    trace.Tracer
 }
 
 // Complete sends a call.
-func (t *callTracer) Complete(ctx context.Context, call pipeline.Call) (pipeline.Reply, error) {
+func (t *callTracer) Complete(ctx context.Context, call stages.Call) (stages.Reply, error) {
 	ctx, span := t.tracer.Start(ctx, operation+" "+call.Model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attributeOperation.String(operation), attributeModel.String(call.Model), attributeAPI.String(string(call.API)),
 		attributeMaxTokens.Int(int(call.MaxOutputTokens)), attributeBudget.String(call.Budget),

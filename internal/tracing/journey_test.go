@@ -25,10 +25,11 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/dev/openaisim"
 	"github.com/eco2-team/scan-operator/internal/httpapi"
-	"github.com/eco2-team/scan-operator/internal/openaisim"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 	"github.com/eco2-team/scan-operator/internal/provider"
 	"github.com/eco2-team/scan-operator/internal/tracing"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
@@ -228,7 +229,7 @@ func work(t *testing.T, scan *v1alpha1.ScanRequest, providerURL string) {
 		Endpoints:  provider.EndpointFunc(func(string) (string, error) { return providerURL + "/v1", nil }),
 		HTTPClient: httpClient,
 	}), tracer)
-	runner := tracing.TraceStages(pipeline.NewRunner(knowledge.Default(), completer, clk), tracer, clk)
+	runner := tracing.TraceStages(stages.NewRunner(knowledge.Default(), completer, clk), tracer, clk)
 	scan.Spec.DeadlineSeconds = 300
 	for _, stage := range []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageAnswer} {
 		clk.Step(4 * time.Second)
@@ -237,7 +238,7 @@ func work(t *testing.T, scan *v1alpha1.ScanRequest, providerURL string) {
 			Attempt: 1, MaxAttempts: 3, MaxOutputTokens: 800, Deadline: metav1.NewMicroTime(clk.Now().Add(time.Minute)),
 		}})
 		clk.Step(time.Second)
-		input := pipeline.Scan{ID: "uid", Spec: scan.Spec, Assignment: *scan.Status.Assignment}
+		input := stages.Scan{ID: "uid", Spec: scan.Spec, Assignment: *scan.Status.Assignment}
 		if scan.Status.Result != nil {
 			input.Result = *scan.Status.Result
 		}

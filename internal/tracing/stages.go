@@ -11,6 +11,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // AttributeJobID is the attribute by which the trace of a scan is found: the scan's name.
@@ -33,7 +34,7 @@ const assignedEvent = "assigned"
 
 // StageRunner runs the stages of an assignment. *pipeline.Runner implements it.
 type StageRunner interface {
-	Run(ctx context.Context, scan pipeline.Scan, stages []v1alpha1.StageName) []pipeline.Outcome
+	Run(ctx context.Context, scan stages.Scan, stages []v1alpha1.StageName) []pipeline.Outcome
 }
 
 // TraceStages returns a runner that makes a span of each stage that another one runs, and of the time that the scan
@@ -53,7 +54,7 @@ type stageTracer struct {
 }
 
 // Run runs the stages.
-func (t *stageTracer) Run(ctx context.Context, scan pipeline.Scan, stages []v1alpha1.StageName) []pipeline.Outcome {
+func (t *stageTracer) Run(ctx context.Context, scan stages.Scan, stages []v1alpha1.StageName) []pipeline.Outcome {
 	object := scanOf(ctx)
 	if object == nil {
 		return t.runner.Run(ctx, scan, stages)

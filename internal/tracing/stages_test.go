@@ -15,6 +15,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 const (
@@ -31,7 +32,7 @@ func at(seconds int) metav1.MicroTime {
 // runnerFunc makes a function a StageRunner.
 type runnerFunc func() []pipeline.Outcome
 
-func (f runnerFunc) Run(context.Context, pipeline.Scan, []v1alpha1.StageName) []pipeline.Outcome {
+func (f runnerFunc) Run(context.Context, stages.Scan, []v1alpha1.StageName) []pipeline.Outcome {
 	return f()
 }
 
@@ -44,7 +45,7 @@ func record(t *testing.T, scan *v1alpha1.ScanRequest, run runnerFunc) map[string
 	runner := TraceStages(run, provider.Tracer(Scope), clk)
 	func() {
 		defer func() { _ = recover() }()
-		runner.Run(WithScan(t.Context(), scan), pipeline.Scan{Assignment: *scan.Status.Assignment}, nil)
+		runner.Run(WithScan(t.Context(), scan), stages.Scan{Assignment: *scan.Status.Assignment}, nil)
 	}()
 	spans := map[string]tracetest.SpanStub{}
 	for _, span := range exporter.GetSpans() {

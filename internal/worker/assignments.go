@@ -16,6 +16,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 	"github.com/eco2-team/scan-operator/internal/tracing"
 )
 
@@ -29,7 +30,7 @@ var (
 type Runner interface {
 	// Run runs the assignment's stage and those that follow without tokens. It returns at least one outcome, and
 	// returns soon after ctx ends.
-	Run(ctx context.Context, scan pipeline.Scan, stages []v1alpha1.StageName) []pipeline.Outcome
+	Run(ctx context.Context, scan stages.Scan, stages []v1alpha1.StageName) []pipeline.Outcome
 }
 
 // membership tells whether the scheduler takes this worker for alive.
@@ -329,7 +330,7 @@ func (a *assignments) runStages(ctx context.Context, scan *v1alpha1.ScanRequest,
 			}}
 		}
 	}()
-	input := pipeline.Scan{ID: string(scan.UID), Spec: *scan.Spec.DeepCopy(), Assignment: *scan.Status.Assignment.DeepCopy()}
+	input := stages.Scan{ID: string(scan.UID), Spec: *scan.Spec.DeepCopy(), Assignment: *scan.Status.Assignment.DeepCopy()}
 	if scan.Status.Result != nil {
 		input.Result = *scan.Status.Result.DeepCopy()
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 func TestEveryAssignmentIsRunOnce(t *testing.T) {
@@ -395,6 +396,6 @@ func TestOldAssignmentsAreForgotten(t *testing.T) {
 // runnerFunc is a Runner whose only outcome a function makes.
 type runnerFunc func(context.Context) pipeline.Outcome
 
-func (f runnerFunc) Run(ctx context.Context, _ pipeline.Scan, _ []v1alpha1.StageName) []pipeline.Outcome {
+func (f runnerFunc) Run(ctx context.Context, _ stages.Scan, _ []v1alpha1.StageName) []pipeline.Outcome {
 	return []pipeline.Outcome{f(ctx)}
 }

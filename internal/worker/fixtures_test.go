@@ -23,6 +23,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
 // The tests run in synctest bubbles: there the real clock is a fake one that moves when all goroutines wait.
@@ -168,7 +169,7 @@ func (s *stubRunner) answer(id string, outcome pipeline.Outcome) {
 	synctest.Wait()
 }
 
-func (s *stubRunner) Run(ctx context.Context, scan pipeline.Scan, _ []v1alpha1.StageName) []pipeline.Outcome {
+func (s *stubRunner) Run(ctx context.Context, scan stages.Scan, _ []v1alpha1.StageName) []pipeline.Outcome {
 	id := scan.Assignment.ID
 	answer := s.channel(id)
 	s.mu.Lock()

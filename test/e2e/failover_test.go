@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/localstack"
-	"github.com/eco2-team/scan-operator/test/load"
+	"github.com/eco2-team/scan-operator/dev/load"
+	"github.com/eco2-team/scan-operator/dev/localstack"
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 

@@ -20,7 +20,7 @@ import (
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 
-// local is a running cmd/local: what `make run` starts.
+// local is a running dev/cmd/local: what `make run` starts.
 type local struct {
 	apiURL     string
 	kubectl    string
@@ -29,10 +29,10 @@ type local struct {
 	ended      chan error // how it ended
 }
 
-// submitLine is where cmd/local tells its user the address of the HTTP API.
+// submitLine is where dev/cmd/local tells its user the address of the HTTP API.
 var submitLine = regexp.MustCompile(`curl -sS (http://\S+)/api/v1/scan `)
 
-// startLocal starts cmd/local with the budgets and pools of a directory, and returns when it says that all is up.
+// startLocal starts dev/cmd/local with the budgets and pools of a directory, and returns when it says that all is up.
 func startLocal(t *testing.T, manifests string) *local {
 	t.Helper()
 	k8sDir, binDir := programs(t)

@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/localstack"
-	"github.com/eco2-team/scan-operator/test/load"
+	"github.com/eco2-team/scan-operator/dev/load"
+	"github.com/eco2-team/scan-operator/dev/localstack"
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/openaisim"
+	"github.com/eco2-team/scan-operator/dev/openaisim"
 )
 
 // checkFailed checks how a scan failed, and that its message has the parts that tell people what to do.

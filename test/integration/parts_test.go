@@ -18,8 +18,9 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/controllers"
-	"github.com/eco2-team/scan-operator/internal/pipeline"
+	"github.com/eco2-team/scan-operator/controllers/workerpool"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
+	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 	llm "github.com/eco2-team/scan-operator/internal/provider"
 	"github.com/eco2-team/scan-operator/internal/worker"
 	"github.com/eco2-team/scan-operator/test/testenv"
@@ -66,7 +67,7 @@ func (w *world) startManager(o managerOptions) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
 		Namespace: w.namespace, Pack: knowledge.Default(), MaxWrites: 64, ScanConcurrency: 4,
-		Workers: controllers.WorkerDefaults{Image: "scan-worker:test", ServiceAccountName: testenv.AccountWorker},
+		Workers: workerpool.WorkerDefaults{Image: "scan-worker:test", ServiceAccountName: testenv.AccountWorker},
 		Clock:   o.clock, Registry: prometheus.NewRegistry(),
 	}); err != nil {
 		cancel()
@@ -111,7 +112,7 @@ func (w *world) startWorker(pool string, names ...v1alpha1.StageName) (stop func
 	work, err := worker.New(worker.Options{
 		Namespace: w.namespace, Pool: pool, Stages: names, Capacity: 100,
 		Pod: podName(pool), DrainTimeout: 10 * time.Second, Client: c, LeaseClient: c,
-		Runner: pipeline.NewRunner(knowledge.Default(), completer, clock.RealClock{}),
+		Runner: stages.NewRunner(knowledge.Default(), completer, clock.RealClock{}),
 		Clock:  clock.RealClock{}, Log: log, Registry: registry, Gatherer: registry,
 	})
 	if err != nil {

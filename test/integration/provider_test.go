@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/openaisim"
+	"github.com/eco2-team/scan-operator/dev/openaisim"
 )
 
 // provider is the simulated provider, behind a gate that can hold its answers back.

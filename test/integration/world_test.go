@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/openaisim"
+	"github.com/eco2-team/scan-operator/dev/openaisim"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 

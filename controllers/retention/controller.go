@@ -1,0 +1,177 @@
+package retention
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
+)
+
+// At most finishedBatch scans are deleted in a row, and the next ones finishedPause later: the requests of the scheduler
+// have the same rate limit.
+const (
+	finishedBatch = 100
+	finishedPause = 250 * time.Millisecond
+)
+
+// Reconciler keeps at most a number of finished scans in a namespace: beyond it, those that finished first are
+// deleted before their time to live is over. It knows them from watch events and lists nothing.
+type Reconciler struct {
+	Client client.Client
+	// Max is how many finished scans a namespace may have, at least 0.
+	Max int
+
+	mu       sync.Mutex
+	finished map[string]*finishedScans
+}
+
+// +kubebuilder:rbac:groups=scan.growbin.app,resources=scanrequests,verbs=get;list;watch;delete
+
+var _ reconcile.Reconciler = (*Reconciler)(nil)
+
+// Reconcile deletes what a namespace has too many of. The request names the namespace alone.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	deleted := 0
+	for ; deleted < finishedBatch; deleted++ {
+		scan, ok := r.surplus(req.Namespace)
+		if !ok {
+			break
+		}
+		obj := &v1alpha1.ScanRequest{}
+		obj.Namespace, obj.Name = req.Namespace, scan.name
+		err := r.Client.Delete(ctx, obj, client.Preconditions{UID: &scan.uid})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) { // a conflict: another of that name
+			return ctrl.Result{}, fmt.Errorf("delete finished scan %q: %w", scan.name, err)
+		}
+		r.forget(req.Namespace, scan.uid)
+	}
+	if deleted == 0 {
+		return ctrl.Result{}, nil
+	}
+	ctrl.LoggerFrom(ctx).Info("deleted the oldest finished scans", "namespace", req.Namespace, "deleted", deleted, "max", r.Max)
+	return ctrl.Result{RequeueAfter: finishedPause}, nil
+}
+
+// surplus is the scan that finished first, where there are too many.
+func (r *Reconciler) surplus(namespace string) (finishedScan, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.finished[namespace]
+	if f == nil || len(f.order) <= r.Max {
+		return finishedScan{}, false
+	}
+	return *f.order[0], true
+}
+
+// note takes note of a scan, and says whether its namespace has too many finished ones now.
+func (r *Reconciler) note(scan *v1alpha1.ScanRequest) (tooMany bool) {
+	if !pipeline.IsFinished(&scan.Status) || !scan.DeletionTimestamp.IsZero() {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.finished[scan.Namespace]
+	if f == nil {
+		f = &finishedScans{byUID: map[types.UID]*finishedScan{}}
+		if r.finished == nil {
+			r.finished = map[string]*finishedScans{}
+		}
+		r.finished[scan.Namespace] = f
+	}
+	if f.byUID[scan.UID] == nil {
+		heap.Push(f, &finishedScan{name: scan.Name, uid: scan.UID, at: scan.Status.FinishedAt.Time})
+	}
+	return len(f.order) > r.Max
+}
+
+func (r *Reconciler) forget(namespace string, uid types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.finished[namespace]; f != nil && f.byUID[uid] != nil {
+		heap.Remove(f, f.byUID[uid].index)
+		if len(f.order) == 0 {
+			delete(r.finished, namespace)
+		}
+	}
+}
+
+// SetupWithManager registers the controller.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	noted := func(obj client.Object, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+		if scan, ok := obj.(*v1alpha1.ScanRequest); ok && r.note(scan) {
+			q.Add(ctrl.Request{NamespacedName: types.NamespacedName{Namespace: scan.Namespace}})
+		}
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("finished").
+		Watches(&v1alpha1.ScanRequest{}, handler.Funcs{
+			CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+				noted(e.Object, q)
+			},
+			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+				noted(e.ObjectNew, q)
+			},
+			DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[ctrl.Request]) {
+				r.forget(e.Object.GetNamespace(), e.Object.GetUID())
+			},
+		}).
+		Complete(r)
+}
+
+// finishedScan is what is remembered of a finished scan.
+type finishedScan struct {
+	name  string
+	uid   types.UID
+	at    time.Time
+	index int
+}
+
+// finishedScans are those of a namespace, as a heap: the one that finished first is on top.
+type finishedScans struct {
+	order []*finishedScan
+	byUID map[types.UID]*finishedScan
+}
+
+var _ heap.Interface = (*finishedScans)(nil)
+
+func (f *finishedScans) Len() int { return len(f.order) }
+
+func (f *finishedScans) Less(i, j int) bool {
+	if a, b := f.order[i], f.order[j]; !a.at.Equal(b.at) {
+		return a.at.Before(b.at)
+	}
+	return f.order[i].name < f.order[j].name
+}
+
+func (f *finishedScans) Swap(i, j int) {
+	f.order[i], f.order[j] = f.order[j], f.order[i]
+	f.order[i].index, f.order[j].index = i, j
+}
+
+func (f *finishedScans) Push(x any) {
+	scan := x.(*finishedScan) //nolint:forcetypeassert // only these are pushed
+	scan.index = len(f.order)
+	f.order = append(f.order, scan)
+	f.byUID[scan.uid] = scan
+}
+
+func (f *finishedScans) Pop() any {
+	last := f.order[len(f.order)-1]
+	f.order[len(f.order)-1] = nil
+	f.order = f.order[:len(f.order)-1]
+	delete(f.byUID, last.uid)
+	return last
+}

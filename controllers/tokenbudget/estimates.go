@@ -1,0 +1,66 @@
+package tokenbudget
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/budget"
+)
+
+const (
+	// maxEstimates is how many estimates the API lets a status have.
+	maxEstimates = 8
+	// estimatesInterval is the least time between the calls that two writes tell of, where estimates are all that
+	// they tell: budgets that serve the same model learn from each other, and an idle one has no other news.
+	estimatesInterval = time.Minute
+)
+
+// callEstimates is the status's form of what is known of calls, of which the latest comes first: the latest ones, in
+// the order of stage and model, in whole numbers.
+func callEstimates(known []budget.Estimate) []v1alpha1.CallEstimate {
+	var list []v1alpha1.CallEstimate
+	for _, e := range known[:min(len(known), maxEstimates)] {
+		list = append(list, v1alpha1.CallEstimate{
+			Stage: v1alpha1.StageName(e.Stage), Model: e.Model,
+			ChargeTokens: round(e.Usual.Charge), InputTokens: round(e.Usual.Input), OutputTokens: round(e.Usual.Output),
+			DurationMillis: round(e.Usual.Seconds * 1000), Calls: e.Usual.Samples,
+			ReservedPermille: int32(e.Ratio), ProvenCalls: int32(e.Proofs),
+			LastCallAt: metav1.NewMicroTime(e.At.Truncate(time.Microsecond)),
+		})
+	}
+	slices.SortFunc(list, func(a, b v1alpha1.CallEstimate) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Model, b.Model))
+	})
+	return list
+}
+
+func round(n float64) int64 { return int64(math.Round(n)) }
+
+// worthWriting says whether a status has news: any but its estimates, or calls estimatesInterval later than those
+// that are written.
+func worthWriting(before, after *v1alpha1.TokenBudgetStatus) bool {
+	if apiequality.Semantic.DeepEqual(before, after) {
+		return false
+	}
+	rest := *after
+	rest.Estimates = before.Estimates
+	return !apiequality.Semantic.DeepEqual(before, &rest) ||
+		latestCall(after.Estimates).Sub(latestCall(before.Estimates)) >= estimatesInterval
+}
+
+// latestCall is the end of the latest call that taught an estimate; zero without any.
+func latestCall(list []v1alpha1.CallEstimate) time.Time {
+	var latest time.Time
+	for i := range list {
+		if at := list[i].LastCallAt.Time; at.After(latest) {
+			latest = at
+		}
+	}
+	return latest
+}

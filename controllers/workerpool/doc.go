@@ -1,0 +1,3 @@
+// Package workerpool reconciles WorkerPools: it decides the number of workers, applies their Deployments and writes
+// the pool's status.
+package workerpool

@@ -1,0 +1,3 @@
+// Package pricing has the provider's published price formulas for prompts and images, and the families of models
+// they depend on. Prices are in tokens.
+package pricing
