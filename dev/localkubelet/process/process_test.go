@@ -41,9 +41,10 @@ func child(role string) int {
 		<-signals
 		return 0
 	case "stubborn":
-		signal.Ignore(syscall.SIGTERM)
+		signal.Notify(signals, syscall.SIGTERM)
 		fmt.Println("ready")
-		<-signals
+		for range signals { // it takes the signal and stays
+		}
 	case "parent":
 		grandchild := exec.Command(os.Args[0])
 		grandchild.Env = []string{childEnv + "=stubborn"}

@@ -336,7 +336,7 @@ func TestAnAnswerInTimeIsKept(t *testing.T) {
 func packWithAClassWithoutRule(t *testing.T) *knowledge.Pack {
 	t.Helper()
 	files := fstest.MapFS{}
-	dir := os.DirFS("knowledge/default")
+	dir := os.DirFS("../knowledge/default")
 	entries, err := fs.ReadDir(dir, ".")
 	if err != nil {
 		t.Fatal(err)
