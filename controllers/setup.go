@@ -44,7 +44,7 @@ type Options struct {
 	Clock clock.WithTicker
 	// Rewards is told of the rewards of finished scans; nil for nobody.
 	Rewards rewards.Poster
-	// QueueAddress is where the leader serves the standings of waiting scans; empty for nowhere.
+	// QueueAddress is where the leader serves the positions of waiting scans; empty for nowhere.
 	QueueAddress string
 	// Registry takes the metrics.
 	Registry prometheus.Registerer

@@ -27,7 +27,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/cli"
 	"github.com/eco2-team/scan-operator/internal/httpapi"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
-	"github.com/eco2-team/scan-operator/internal/queueapi"
+	"github.com/eco2-team/scan-operator/internal/queuestatus"
 	"github.com/eco2-team/scan-operator/internal/rewatch"
 	"github.com/eco2-team/scan-operator/internal/tracing"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
@@ -152,14 +152,14 @@ func newTLS(o options) (*tls.Config, func(context.Context) error, error) {
 	return &tls.Config{GetCertificate: watcher.GetCertificate, MinVersion: tls.VersionTLS12}, watcher.Start, nil
 }
 
-// newQueue returns what asks the leader of --queue-urls. Without any, it knows nothing.
-func newQueue(o options, log logr.Logger) (*queueapi.Client, error) {
-	urls, err := queueapi.ParseURLs(o.queueURLs)
+// newQueue returns the client of the leader among --queue-urls. Without any, no position or wait is known.
+func newQueue(o options, log logr.Logger) (*queuestatus.Client, error) {
+	urls, err := queuestatus.ParseURLs(o.queueURLs)
 	if err != nil {
 		return nil, fmt.Errorf("--queue-urls: %w", err)
 	}
-	return queueapi.NewClient(queueapi.ClientOptions{
-		Namespace: o.namespace, URLs: urls, Registry: runtimemetrics.Registry, Log: log.WithName("queue"),
+	return queuestatus.NewClient(queuestatus.ClientOptions{
+		Namespace: o.namespace, URLs: urls, MetricsRegistry: runtimemetrics.Registry, Log: log.WithName("queue"),
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/eco2-team/scan-operator/internal/httpapi"
-	"github.com/eco2-team/scan-operator/internal/queueapi"
+	"github.com/eco2-team/scan-operator/internal/queuestatus"
 )
 
 // envPrefix begins the environment variable of each flag: --bind-address is SCAN_API_BIND_ADDRESS.
@@ -60,7 +60,7 @@ func (o *options) bind(fs *flag.FlagSet, getenv func(string) string) {
 	fs.StringVar(&o.knowledgeDir, "knowledge-dir", "", "Directory of the knowledge pack, the same as the workers'. Default: the embedded pack.")
 	fs.StringVar(&o.queueURLs, "queue-urls", "",
 		"Base URLs of the managers' --queue-bind-address, separated by commas, such as http://scan-manager-queue:8082; a host with several addresses "+
-			"stands for all of them. The leader among them tells positions and waiting times; without it answers have neither, and --max-estimated-wait has no effect.")
+			"stands for all of them. The leader among them knows positions and waiting times; without it responses have neither, and --max-estimated-wait has no effect.")
 	fs.DurationVar(&o.maxEstimatedWait, "max-estimated-wait", 2*time.Minute,
 		"Answer 429 to a submit that would wait longer than this. 0 turns none away.")
 	fs.IntVar(&o.maxQueuedPerUser, "max-queued-per-user", 100, "Answer 429 to a submit of a user with this many unfinished scans. 0 is no limit.")
@@ -80,7 +80,7 @@ func (o *options) validate() error {
 	if (o.tlsCertFile == "") != (o.tlsKeyFile == "") {
 		errs = append(errs, errors.New("--tls-cert-file and --tls-key-file must be set together"))
 	}
-	if _, err := queueapi.ParseURLs(o.queueURLs); err != nil {
+	if _, err := queuestatus.ParseURLs(o.queueURLs); err != nil {
 		errs = append(errs, fmt.Errorf("--queue-urls: %w", err))
 	}
 	if o.auth != authGateway && o.auth != authTokenReview {

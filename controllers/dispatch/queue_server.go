@@ -11,15 +11,15 @@ import (
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
-	"github.com/eco2-team/scan-operator/internal/queueapi"
+	"github.com/eco2-team/scan-operator/internal/queuestatus/server"
 )
 
-// QueueServer serves the standings of waiting scans while this process is the leader. The others refuse the
+// QueueServer serves the positions of waiting scans while this process is the leader. The others refuse the
 // connection, so that a client finds the leader by trying.
 type QueueServer struct {
 	// Address is host:port.
 	Address   string
-	Scheduler queueapi.Scheduler
+	Scheduler server.Scheduler
 	Log       logr.Logger
 }
 
@@ -28,7 +28,7 @@ var (
 	_ manager.LeaderElectionRunnable = (*QueueServer)(nil)
 )
 
-// NeedLeaderElection makes the leader alone serve: it alone knows.
+// NeedLeaderElection makes only the leader serve: only its scheduler runs.
 func (s *QueueServer) NeedLeaderElection() bool { return true }
 
 // Start serves until ctx ends.
@@ -37,12 +37,12 @@ func (s *QueueServer) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on --queue-bind-address: %w", err)
 	}
-	server := &http.Server{
-		Handler:           queueapi.Handler(s.Scheduler),
+	httpServer := &http.Server{
+		Handler:           server.Handler(s.Scheduler),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener) }()
+	go func() { stopped <- httpServer.Serve(listener) }()
 	s.Log.Info("serving the queue", "address", listener.Addr().String())
 	select {
 	case err := <-stopped:
@@ -51,7 +51,7 @@ func (s *QueueServer) Start(ctx context.Context) error {
 	}
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err = server.Shutdown(shutdown)
+	err = httpServer.Shutdown(shutdown)
 	if served := <-stopped; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/dev/load"
 	"github.com/eco2-team/scan-operator/dev/localstack"
+	"github.com/eco2-team/scan-operator/internal/queuestatus"
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 
@@ -145,7 +146,7 @@ func awaitLimit(ctx context.Context, sim load.Simulator, percent int64) error {
 func leader(ctx context.Context, stack *localstack.Stack) string {
 	for i, url := range stack.QueueURLs() {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost,
-			url+"/v1/namespaces/"+stack.Namespace()+"/standings", strings.NewReader("{}"))
+			url+queuestatus.Path(stack.Namespace()), strings.NewReader("{}"))
 		if err != nil {
 			return ""
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/eco2-team/scan-operator/internal/queueapi"
+	"github.com/eco2-team/scan-operator/internal/queuestatus"
 )
 
 // prediction is the wait that the leader foretold for a scan.
@@ -32,12 +32,12 @@ func newForecaster(urls, namespace string) *forecaster {
 
 // ask returns the predicted waits of those scans that wait.
 func (f *forecaster) ask(ctx context.Context, names []string) map[string]prediction {
-	body, err := json.Marshal(queueapi.Question{Names: names})
+	body, err := json.Marshal(queuestatus.Request{Names: names})
 	if err != nil {
 		return nil
 	}
 	for _, base := range f.urls {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/namespaces/"+f.namespace+"/standings", bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+queuestatus.Path(f.namespace), bytes.NewReader(body))
 		if err != nil {
 			return nil
 		}
@@ -46,7 +46,7 @@ func (f *forecaster) ask(ctx context.Context, names []string) map[string]predict
 		if err != nil {
 			continue
 		}
-		var a queueapi.Answer
+		var a queuestatus.Response
 		err = json.NewDecoder(resp.Body).Decode(&a)
 		_ = resp.Body.Close()
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/dev/load"
 	"github.com/eco2-team/scan-operator/dev/openaisim"
+	"github.com/eco2-team/scan-operator/internal/queuestatus"
 )
 
 const (
@@ -218,7 +219,7 @@ func (w *world) leader(ctx context.Context) string {
 	names := []string{"manager", "manager-2"}
 	for i, url := range w.stack.QueueURLs() {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost,
-			url+"/v1/namespaces/"+w.stack.Namespace()+"/standings", strings.NewReader("{}"))
+			url+queuestatus.Path(w.stack.Namespace()), strings.NewReader("{}"))
 		if err != nil {
 			break
 		}

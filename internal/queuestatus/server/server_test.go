@@ -1,4 +1,4 @@
-package queueapi
+package server
 
 import (
 	"bytes"
@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/queuestatus"
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
@@ -37,23 +39,23 @@ func TestHandler(t *testing.T) {
 	tests := map[string]struct {
 		body     string
 		wantCode int
-		want     Answer
+		want     queuestatus.Response
 	}{
 		"known, unknown and another namespace's": {
 			body: `{"names":["a","b","c","d"]}`, wantCode: http.StatusOK,
-			want: Answer{Scans: map[string]Standing{
+			want: queuestatus.Response{Scans: map[string]queuestatus.QueuePosition{
 				"a": {Ahead: 3, TokensAhead: 4500, WaitSeconds: &wait, Reason: "WaitingForTokens", Message: "m"},
 				"b": {Reason: "Suspended"},
-			}, NewcomerWaitSeconds: &newcomer},
+			}, NewScanWaitSeconds: &newcomer},
 		},
-		"nothing asked": {body: `{}`, wantCode: http.StatusOK, want: Answer{Scans: map[string]Standing{}, NewcomerWaitSeconds: &newcomer}},
-		"no question":   {body: `[`, wantCode: http.StatusBadRequest},
-		"too many":      {body: `{"names":[` + strings.Repeat(`"x",`, maxNames) + `"x"]}`, wantCode: http.StatusBadRequest},
+		"no names":   {body: `{}`, wantCode: http.StatusOK, want: queuestatus.Response{Scans: map[string]queuestatus.QueuePosition{}, NewScanWaitSeconds: &newcomer}},
+		"no request": {body: `[`, wantCode: http.StatusBadRequest},
+		"too many":   {body: `{"names":[` + strings.Repeat(`"x",`, queuestatus.MaxNames) + `"x"]}`, wantCode: http.StatusBadRequest},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			rec := httptest.NewRecorder()
-			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/namespaces/ns/standings", bytes.NewBufferString(tc.body))
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/namespaces/ns/positions", bytes.NewBufferString(tc.body))
 			Handler(f).ServeHTTP(rec, req)
 			if rec.Code != tc.wantCode {
 				t.Fatalf("status %d, want %d: %s", rec.Code, tc.wantCode, rec.Body)
@@ -61,13 +63,20 @@ func TestHandler(t *testing.T) {
 			if tc.wantCode != http.StatusOK {
 				return
 			}
-			var got Answer
+			var got queuestatus.Response
 			if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("answer (-want +got):\n%s", diff)
+				t.Errorf("response (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The wire types import nothing of this module, so that the one reason that the client needs is written twice.
+func TestReasonSuspendedIsTheConditionsReason(t *testing.T) {
+	if queuestatus.ReasonSuspended != v1alpha1.ReasonSuspended {
+		t.Errorf("queuestatus.ReasonSuspended = %q, want %q", queuestatus.ReasonSuspended, v1alpha1.ReasonSuspended)
 	}
 }

@@ -1,4 +1,4 @@
-package queueapi
+package queuestatus
 
 import (
 	"context"
@@ -17,8 +17,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
-
-	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
 var testStart = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -29,31 +27,31 @@ type fakeManager struct {
 
 	mu       sync.Mutex
 	follower bool
-	answer   Answer
+	response Response
 	asked    [][]string
 }
 
 func newFakeManager(t *testing.T) *fakeManager {
 	t.Helper()
-	m := &fakeManager{answer: Answer{Scans: map[string]Standing{}}}
+	m := &fakeManager{response: Response{Scans: map[string]QueuePosition{}}}
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if r.Method != http.MethodPost || r.URL.Path != "/v1/namespaces/scans/standings" {
+		if r.Method != http.MethodPost || r.URL.Path != "/v1/namespaces/scans/positions" {
 			t.Errorf("asked %s %s", r.Method, r.URL.Path)
 		}
 		if m.follower {
 			http.Error(w, "not me", http.StatusServiceUnavailable)
 			return
 		}
-		var q Question
+		var q Request
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-			t.Errorf("the question: %v", err)
+			t.Errorf("decode the request: %v", err)
 		}
 		slices.Sort(q.Names)
 		m.asked = append(m.asked, q.Names)
-		if err := json.NewEncoder(w).Encode(m.answer); err != nil {
-			t.Errorf("answer: %v", err)
+		if err := json.NewEncoder(w).Encode(m.response); err != nil {
+			t.Errorf("respond: %v", err)
 		}
 	}))
 	t.Cleanup(m.Close)
@@ -91,7 +89,7 @@ func newTestClient(t *testing.T, resolver Resolver, urls ...string) (*Client, *c
 	return c, fake
 }
 
-// position is what Position answers, in words.
+// position formats what Position returns.
 func position(c *Client, name string) string {
 	ahead, wait, ok := c.Position("scans", name)
 	switch {
@@ -104,24 +102,24 @@ func position(c *Client, name string) string {
 	}
 }
 
-func TestClientLearnsWhatIsWanted(t *testing.T) {
+func TestClientRequestsWhatIsWanted(t *testing.T) {
 	m := newFakeManager(t)
-	m.answer = Answer{
-		Scans: map[string]Standing{
-			"a": {Ahead: 3, WaitSeconds: new(4.5), Reason: v1alpha1.ReasonWaitingForTokens},
-			"b": {Ahead: 7, Reason: v1alpha1.ReasonWaitingForWorker},
-			"s": {Reason: v1alpha1.ReasonSuspended},
+	m.response = Response{
+		Scans: map[string]QueuePosition{
+			"a": {Ahead: 3, WaitSeconds: new(4.5), Reason: "WaitingForTokens"},
+			"b": {Ahead: 7, Reason: "WaitingForWorker"},
+			"s": {Reason: ReasonSuspended},
 		},
-		NewcomerWaitSeconds: new(30.0),
+		NewScanWaitSeconds: new(30.0),
 	}
 	c, clock := newTestClient(t, nil, m.URL)
 	for _, name := range []string{"a", "b", "s", "running"} {
 		if got := position(c, name); got != "unknown" {
-			t.Errorf("%s before anybody was asked: %s", name, got)
+			t.Errorf("%s before the first request: %s", name, got)
 		}
 	}
 	if _, _, ok := c.EstimatedWait("scans"); ok {
-		t.Error("the outlook is known before anybody was asked")
+		t.Error("the wait of a new scan is known before the first request")
 	}
 	c.refresh(t.Context())
 	for name, want := range map[string]string{"a": "3 in 4.5s", "b": "7", "s": "unknown", "running": "unknown"} {
@@ -136,7 +134,7 @@ func TestClientLearnsWhatIsWanted(t *testing.T) {
 		t.Errorf("EstimatedWait() = %s, %s, %v", wait, asOf, ok)
 	}
 	if _, _, ok := c.EstimatedWait("other"); ok {
-		t.Error("the outlook of another namespace is known")
+		t.Error("the wait of a new scan of another namespace is known")
 	}
 	clock.Step(time.Second)
 	if got := position(c, "a"); got != "3 in 3.5s" {
@@ -144,7 +142,7 @@ func TestClientLearnsWhatIsWanted(t *testing.T) {
 	}
 }
 
-func TestClientAsksRarely(t *testing.T) {
+func TestClientRequestsRarely(t *testing.T) {
 	m := newFakeManager(t)
 	c, clock := newTestClient(t, nil, m.URL)
 	position(c, "a")
@@ -155,10 +153,10 @@ func TestClientAsksRarely(t *testing.T) {
 		want [][]string
 	}{
 		{name: "at first", want: [][]string{{"a"}}},
-		{name: "while the answer is fresh", step: 500 * time.Millisecond},
-		{name: "a new scan is asked about at once, alone", step: 500 * time.Millisecond, do: func() { position(c, "b") }, want: [][]string{{"b"}}},
-		{name: "the old one when its answer is old", step: 500 * time.Millisecond, want: [][]string{{"a"}}},
-		{name: "the outlook alone when nobody wants more", step: interest, want: [][]string{nil}},
+		{name: "while the position is fresh", step: 500 * time.Millisecond},
+		{name: "a new scan is requested at once, alone", step: 500 * time.Millisecond, do: func() { position(c, "b") }, want: [][]string{{"b"}}},
+		{name: "the old one when its position is old", step: 500 * time.Millisecond, want: [][]string{{"a"}}},
+		{name: "the wait of a new scan alone when no call wants more", step: trackedFor, want: [][]string{nil}},
 		{name: "and not twice", step: 500 * time.Millisecond},
 	}
 	seen := 0
@@ -175,34 +173,34 @@ func TestClientAsksRarely(t *testing.T) {
 		seen = len(all)
 	}
 	if len(c.scans) != 0 {
-		t.Errorf("scans that nobody asks about are kept: %d", len(c.scans))
+		t.Errorf("scans that no call wants are kept: %d", len(c.scans))
 	}
 }
 
-func TestClientAsksInPartsAndForgets(t *testing.T) {
+func TestClientRequestsInPartsAndForgets(t *testing.T) {
 	m := newFakeManager(t)
 	c, clock := newTestClient(t, nil, m.URL)
-	for i := range maxInterest + 5 {
+	for i := range maxTracked + 5 {
 		position(c, fmt.Sprintf("scan-%05d", i))
 	}
-	if len(c.scans) != maxInterest {
-		t.Errorf("%d scans are kept, want %d", len(c.scans), maxInterest)
+	if len(c.scans) != maxTracked {
+		t.Errorf("%d scans are kept, want %d", len(c.scans), maxTracked)
 	}
 	asked := map[string]bool{}
-	for range maxInterest / maxNames {
+	for range maxTracked / MaxNames {
 		c.refresh(t.Context())
-		clock.Step(askEvery)
+		clock.Step(requestEvery)
 		requests := m.requests()
 		names := requests[len(requests)-1]
-		if len(names) != maxNames {
-			t.Fatalf("%d names in one request, want %d", len(names), maxNames)
+		if len(names) != MaxNames {
+			t.Fatalf("%d names in one request, want %d", len(names), MaxNames)
 		}
 		for _, name := range names {
 			asked[name] = true
 		}
 	}
-	if len(asked) != maxInterest {
-		t.Errorf("%d scans were asked about in a round, want each of %d once", len(asked), maxInterest)
+	if len(asked) != maxTracked {
+		t.Errorf("%d scans were requested in a round, want each of %d once", len(asked), maxTracked)
 	}
 }
 
@@ -210,7 +208,7 @@ func TestClientFollowsTheLeader(t *testing.T) {
 	first, second := newFakeManager(t), newFakeManager(t)
 	first.follow(true)
 	for ahead, m := range map[int]*fakeManager{1: first, 2: second} {
-		m.answer = Answer{Scans: map[string]Standing{"a": {Ahead: ahead}}}
+		m.response = Response{Scans: map[string]QueuePosition{"a": {Ahead: ahead}}}
 	}
 	c, clock := newTestClient(t, nil, first.URL, second.URL)
 	steps := []struct {
@@ -221,8 +219,8 @@ func TestClientFollowsTheLeader(t *testing.T) {
 	}{
 		{name: "the second leads", do: func() { position(c, "a") }, want: "2"},
 		{name: "it still does", step: 2 * time.Second, want: "2"},
-		{name: "nobody does", do: func() { second.follow(true) }, step: 2 * time.Second, want: "2"},
-		{name: "for a long time", do: func() { position(c, "a") }, step: believedFor, want: "unknown"},
+		{name: "none does", do: func() { second.follow(true) }, step: 2 * time.Second, want: "2"},
+		{name: "for a long time", do: func() { position(c, "a") }, step: expireAfter, want: "unknown"},
 		{name: "the first does now", do: func() { first.follow(false) }, step: 2 * time.Second, want: "1"},
 	}
 	for _, s := range steps {
@@ -236,7 +234,7 @@ func TestClientFollowsTheLeader(t *testing.T) {
 		}
 	}
 	if n := len(second.requests()); n != 2 {
-		t.Errorf("the second manager was asked %d times as the leader, want 2", n)
+		t.Errorf("the second manager got %d requests as the leader, want 2", n)
 	}
 }
 
@@ -252,12 +250,12 @@ func (h headless) LookupHost(_ context.Context, host string) ([]string, error) {
 
 func TestClientTriesEveryAddressOfAService(t *testing.T) {
 	m := newFakeManager(t)
-	m.answer = Answer{Scans: map[string]Standing{"a": {Ahead: 5}}}
+	m.response = Response{Scans: map[string]QueuePosition{"a": {Ahead: 5}}}
 	where, err := url.Parse(m.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	services := headless{"scan-manager-queue": {"127.0.0.2", "127.0.0.1"}} // nobody listens on the first
+	services := headless{"scan-manager-queue": {"127.0.0.2", "127.0.0.1"}} // nothing listens on the first
 	c, _ := newTestClient(t, services, "http://unknown:1", "http://scan-manager-queue:"+where.Port())
 	position(c, "a")
 	c.refresh(t.Context())
@@ -268,7 +266,7 @@ func TestClientTriesEveryAddressOfAService(t *testing.T) {
 
 func TestClientRuns(t *testing.T) {
 	m := newFakeManager(t)
-	m.answer.NewcomerWaitSeconds = new(1.0)
+	m.response.NewScanWaitSeconds = new(1.0)
 	c, clock := newTestClient(t, nil, m.URL)
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
@@ -276,7 +274,7 @@ func TestClientRuns(t *testing.T) {
 	for n := range 3 {
 		for len(m.requests()) <= n {
 			if clock.HasWaiters() {
-				clock.Step(askEvery)
+				clock.Step(requestEvery)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package queueapi
+package queuestatus
 
 import (
 	"bytes"
@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// dialTimeout and askTimeout bound one try of one address: a node that has gone answers nothing at all.
-	dialTimeout = time.Second
-	askTimeout  = 3 * time.Second
-	// maxAnswerBytes bounds an answer; one about 1000 scans has some 300 kB.
-	maxAnswerBytes = 4 << 20
+	// dialTimeout and requestTimeout bound one try of one address: a node that is gone does not respond at all.
+	dialTimeout    = time.Second
+	requestTimeout = 3 * time.Second
+	// maxResponseBytes bounds a response; one for 1000 scans has some 300 kB.
+	maxResponseBytes = 4 << 20
 )
 
 // Resolver finds the addresses of a host. It is a part of net.Resolver.
@@ -38,51 +38,51 @@ func ParseURLs(list string) ([]*url.URL, error) {
 		}
 		u, err := url.Parse(item)
 		if err != nil || u.Scheme != "http" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
-			return nil, fmt.Errorf("%q is no base URL such as http://scan-manager-queue:8082", item)
+			return nil, fmt.Errorf("%q is not a base URL such as http://scan-manager-queue:8082", item)
 		}
 		urls = append(urls, u)
 	}
 	return urls, nil
 }
 
-// leader asks the leader among the managers. The others refuse the connection, so that it is found by trying; the
-// one that answered last is tried first. It is used by one goroutine.
+// leader sends requests to the leader among the managers. The others refuse the connection, so it is found by trying;
+// the one that responded last is tried first. It is used by one goroutine.
 type leader struct {
 	urls     []*url.URL
 	resolver Resolver
 	http     *http.Client
-	// current is the host:port that answered last; empty where none did.
+	// current is the host:port that responded last; nil where none did.
 	current atomic.Pointer[string]
 }
 
 func newLeader(urls []*url.URL, resolver Resolver) *leader {
 	l := &leader{urls: urls, resolver: resolver}
 	l.http = &http.Client{
-		Timeout: askTimeout,
+		Timeout: requestTimeout,
 		Transport: &http.Transport{
 			DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			MaxIdleConns:    4,
 			IdleConnTimeout: time.Minute,
 		},
-		// An answer comes from the address that was asked, or it is none.
+		// A response must come from the address that was requested.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return l
 }
 
-// ask puts the question to the manager that answered last, then to all others until one answers. The error tells of
-// each try.
-func (l *leader) ask(ctx context.Context, namespace string, q Question) (*Answer, error) {
-	body, err := json.Marshal(q)
+// send sends the request to the manager that responded last, then to all others until one responds. The error lists
+// every try.
+func (l *leader) send(ctx context.Context, namespace string, request Request) (*Response, error) {
+	body, err := json.Marshal(request)
 	if err != nil {
-		return nil, fmt.Errorf("encode the question: %w", err)
+		return nil, fmt.Errorf("encode the request: %w", err)
 	}
 	var errs []error
 	tried := ""
 	if last := l.current.Load(); last != nil {
-		answer, err := l.askOne(ctx, *last, namespace, body)
+		response, err := l.sendTo(ctx, *last, namespace, body)
 		if err == nil {
-			return answer, nil
+			return response, nil
 		}
 		tried = *last
 		errs = append(errs, err)
@@ -93,7 +93,7 @@ func (l *leader) ask(ctx context.Context, namespace string, q Question) (*Answer
 		if port == "" {
 			port = "80"
 		}
-		// Asked anew each time: pods come and go.
+		// Resolved each time: pods come and go.
 		addresses, err := l.resolver.LookupHost(ctx, u.Hostname())
 		if err != nil {
 			errs = append(errs, err)
@@ -104,35 +104,35 @@ func (l *leader) ask(ctx context.Context, namespace string, q Question) (*Answer
 			if hostPort == tried {
 				continue
 			}
-			answer, err := l.askOne(ctx, hostPort, namespace, body)
+			response, err := l.sendTo(ctx, hostPort, namespace, body)
 			if err == nil {
 				l.current.Store(&hostPort)
-				return answer, nil
+				return response, nil
 			}
 			errs = append(errs, err)
 		}
 	}
-	return nil, fmt.Errorf("no manager answers: %w", errors.Join(errs...))
+	return nil, fmt.Errorf("no manager responded: %w", errors.Join(errs...))
 }
 
-func (l *leader) askOne(ctx context.Context, hostPort, namespace string, body []byte) (*Answer, error) {
-	where := url.URL{Scheme: "http", Host: hostPort, Path: "/v1/namespaces/" + namespace + "/standings"}
+func (l *leader) sendTo(ctx context.Context, hostPort, namespace string, body []byte) (*Response, error) {
+	where := url.URL{Scheme: "http", Host: hostPort, Path: Path(namespace)}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, where.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	response, err := l.http.Do(r)
+	got, err := l.http.Do(r)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = response.Body.Close() }() // read to the end, or given up
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", where.String(), response.Status)
+	defer func() { _ = got.Body.Close() }() // read to the end, or given up
+	if got.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s responded %s", where.String(), got.Status)
 	}
-	answer := &Answer{}
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswerBytes)).Decode(answer); err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", where.String(), err)
+	response := &Response{}
+	if err := json.NewDecoder(io.LimitReader(got.Body, maxResponseBytes)).Decode(response); err != nil {
+		return nil, fmt.Errorf("decode the response of %s: %w", where.String(), err)
 	}
-	return answer, nil
+	return response, nil
 }
