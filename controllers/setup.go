@@ -27,22 +27,21 @@ import (
 
 // Options configure what Setup builds.
 type Options struct {
-	// Namespace is where the scans, pools and budgets are.
+	// Namespace is the namespace of scans, pools and budgets.
 	Namespace string
 	// Pack is the knowledge pack; the workers must have the same.
 	Pack *knowledge.Pack
-	// Workers are the settings of worker pods that pools do not make.
+	// Workers are the defaults of worker pods.
 	Workers workerpool.WorkerDefaults
-	// MaxWrites bounds the scheduler's status writes under way at the same time.
+	// MaxWrites bounds the scheduler's concurrent status writes.
 	MaxWrites int
-	// ScanConcurrency is the number of ScanRequests reconciled at the same time.
+	// ScanConcurrency is the number of ScanRequests that are reconciled concurrently.
 	ScanConcurrency int
-	// MaxFinished is how many finished scans a namespace may have; the oldest ones beyond it are deleted. 0 is for
-	// any number.
+	// MaxFinished bounds the finished scans of a namespace; the oldest ones beyond it are deleted. 0 means unlimited.
 	MaxFinished int
-	// Clock tells the time.
+	// Clock is the source of time.
 	Clock clock.WithTicker
-	// Rewards is told of the rewards of finished scans; nil for nobody.
+	// Rewards receives the reward of each finished scan; nil disables it.
 	Rewards rewards.Poster
 	// QueueAddress is where the leader serves the positions of waiting scans; empty for nowhere.
 	QueueAddress string
@@ -50,7 +49,7 @@ type Options struct {
 	Registry prometheus.Registerer
 }
 
-// Setup builds the scheduler and the controllers and hands them to the manager, which starts them when it leads.
+// Setup builds the scheduler and the controllers and adds them to the manager, which starts them when it leads.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	clk := o.Clock
 	status := &scanstatus.Writer{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: clk}
@@ -66,7 +65,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	o.Registry.MustRegister(scanmetrics.NewLevels(sched))
 	notifier := dispatch.NewLoadNotifier(mgr.GetCache(), sched, scaleUp, clk, o.Namespace)
 
-	// Warm on every replica, so that a new leader starts from full caches.
+	// Every replica fills its caches, so that a new leader starts at once.
 	for _, obj := range []client.Object{&v1alpha1.ScanRequest{}, &v1alpha1.WorkerPool{}, &v1alpha1.TokenBudget{}, &coordinationv1.Lease{}} {
 		if _, err := mgr.GetCache().GetInformer(ctx, obj); err != nil {
 			return fmt.Errorf("watch %T: %w", obj, err)
@@ -81,7 +80,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	if o.Rewards != nil {
 		if err := (&rewards.Reconciler{Client: mgr.GetClient(), Poster: o.Rewards}).SetupWithManager(mgr); err != nil {
-			return fmt.Errorf("set up controller rewardwebhook: %w", err)
+			return fmt.Errorf("set up controller rewards: %w", err)
 		}
 	}
 	if o.QueueAddress != "" {
@@ -98,7 +97,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	if o.MaxFinished > 0 {
 		if err := (&retention.Reconciler{Client: mgr.GetClient(), Max: o.MaxFinished}).SetupWithManager(mgr); err != nil {
-			return fmt.Errorf("set up controller finished: %w", err)
+			return fmt.Errorf("set up controller retention: %w", err)
 		}
 	}
 	if err := (&tokenbudget.Reconciler{

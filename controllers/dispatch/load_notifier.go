@@ -17,9 +17,9 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
-// LoadNotifier compares the scheduler's figures with those of the last time, every statusthrottle.Interval and in memory
-// only, and wakes the controllers of the pools and budgets whose figures have changed. Figures change with every
-// call; their objects need not. A pool whose calls want more workers is woken at once.
+// LoadNotifier wakes the reconcilers of pools and budgets whose figures changed. Every statusthrottle.Interval it compares
+// the scheduler's figures with the previous ones, in memory: figures change with every call, although no object does.
+// It wakes a pool that needs more workers at once.
 type LoadNotifier struct {
 	Cache     client.Reader
 	Scheduler *scheduler.Scheduler
@@ -33,16 +33,16 @@ type LoadNotifier struct {
 	lastBudgets map[types.NamespacedName]budgetFigures
 }
 
-// poolFigures are what makes a pool worth looking at.
+// poolFigures are the figures of a pool that make a reconciliation worthwhile.
 type poolFigures struct {
 	load scheduler.PoolLoad
-	// recommended is the number of workers the load calls for by itself, limitedBy the term that decided it.
+	// recommended is the number of workers for the load alone; limitedBy is the term that decided it.
 	recommended int32
 	limitedBy   v1alpha1.PoolLimit
 	tokens      string
 }
 
-// budgetFigures are the parts of a budget's figures that make its status worth writing.
+// budgetFigures are the figures of a budget that make a write of its status worthwhile.
 type budgetFigures struct {
 	tokens, requests, reserved, calls, limit, throttles, quotaUsed int64
 	rate                                                           int32
@@ -55,7 +55,7 @@ var (
 	_ manager.LeaderElectionRunnable = (*LoadNotifier)(nil)
 )
 
-// NewLoadNotifier returns a notifier with its channels.
+// NewLoadNotifier returns a notifier that has not compared anything yet.
 func NewLoadNotifier(cache client.Reader, s *scheduler.Scheduler, w *ScaleUpSignal, c clock.WithTicker, namespace string) *LoadNotifier {
 	return &LoadNotifier{
 		Cache: cache, Scheduler: s, Clock: c, Namespace: namespace, scaleUp: w,
@@ -66,15 +66,15 @@ func NewLoadNotifier(cache client.Reader, s *scheduler.Scheduler, w *ScaleUpSign
 	}
 }
 
-// Pools tells which pools' load has changed.
+// Pools delivers the pools whose figures changed.
 func (n *LoadNotifier) Pools() <-chan event.TypedGenericEvent[*v1alpha1.WorkerPool] { return n.pools }
 
-// Budgets tells which budgets' figures have changed.
+// Budgets delivers the budgets whose figures changed.
 func (n *LoadNotifier) Budgets() <-chan event.TypedGenericEvent[*v1alpha1.TokenBudget] {
 	return n.budgets
 }
 
-// NeedLeaderElection makes the notifier run where the scheduler runs.
+// NeedLeaderElection makes the notifier run on the leader, beside the scheduler.
 func (n *LoadNotifier) NeedLeaderElection() bool { return true }
 
 // Start notifies until ctx ends.

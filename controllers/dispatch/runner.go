@@ -23,7 +23,7 @@ import (
 // Runner feeds the scheduler from the caches while this process is the leader.
 type Runner struct {
 	Cache cache.Cache
-	// Live reads past the cache.
+	// APIReader reads past the cache.
 	APIReader client.Reader
 	// Client removes the Leases of lost workers.
 	Client    client.Client
@@ -34,8 +34,8 @@ type Runner struct {
 	Log       logr.Logger
 }
 
-// lookTimeout bounds the time to read a Lease.
-const lookTimeout = 5 * time.Second
+// leaseTimeout bounds each request for a Lease.
+const leaseTimeout = 5 * time.Second
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;list;watch;delete
 
@@ -76,8 +76,8 @@ func (r *Runner) Start(ctx context.Context) error {
 	return nil
 }
 
-// load reads all that the scheduler starts from, from the API server itself: a cache may be behind, above all after
-// the API server was away, and a leader that starts from an old state assigns what others have.
+// load reads the scheduler's initial state from the API server itself. A cache may lag, above all after an outage of
+// the API server, and a leader that starts from a stale state assigns scans that are already assigned.
 func (r *Runner) load(ctx context.Context) (scheduler.State, error) {
 	var (
 		state   scheduler.State
@@ -116,7 +116,7 @@ func (r *Runner) load(ctx context.Context) (scheduler.State, error) {
 
 // Look implements scheduler.Registry.
 func (r *Runner) Look(ctx context.Context, name types.NamespacedName) (scheduler.Worker, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
 	lease := &coordinationv1.Lease{}
 	if err := r.APIReader.Get(ctx, name, lease); err != nil {
@@ -129,9 +129,9 @@ func (r *Runner) Look(ctx context.Context, name types.NamespacedName) (scheduler
 	return w, ok, nil
 }
 
-// Remove implements scheduler.Registry. That it fails does no harm: the Lease stays expired.
+// Remove implements scheduler.Registry. A failure does no harm: the Lease stays expired.
 func (r *Runner) Remove(ctx context.Context, w scheduler.Worker) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
 	lease := &coordinationv1.Lease{}
 	err := r.APIReader.Get(ctx, w.Name, lease)
@@ -179,7 +179,7 @@ func workerOf(lease *coordinationv1.Lease) (w scheduler.Worker, ok bool) {
 	}, true
 }
 
-// podUIDOf tells which pod a worker's Lease goes with; empty where it stays without one.
+// podUIDOf returns the UID of the pod that owns a worker's Lease, or "" if none does.
 func podUIDOf(lease *coordinationv1.Lease) types.UID {
 	for i := range lease.OwnerReferences {
 		if owner := &lease.OwnerReferences[i]; owner.Kind == "Pod" {
@@ -189,7 +189,7 @@ func podUIDOf(lease *coordinationv1.Lease) types.UID {
 	return ""
 }
 
-// handlerFor passes adds and updates to changed and deletions to gone.
+// handlerFor passes additions and updates to changed, and deletions to gone.
 func handlerFor[T client.Object](changed func(T), gone func(types.NamespacedName)) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {

@@ -20,15 +20,14 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// At most finishedBatch scans are deleted in a row, and the next ones finishedPause later: the requests of the scheduler
-// have the same rate limit.
+// Deletions share the client's rate limit with the scheduler, so they come in batches with a pause in between.
 const (
-	finishedBatch = 100
-	finishedPause = 250 * time.Millisecond
+	deleteBatch = 100
+	deletePause = 250 * time.Millisecond
 )
 
-// Reconciler keeps at most a number of finished scans in a namespace: beyond it, those that finished first are
-// deleted before their time to live is over. It knows them from watch events and lists nothing.
+// Reconciler keeps at most Max finished scans in each namespace. It deletes those that finished first, before their time
+// to live is over. It follows finished scans by watch events and lists nothing.
 type Reconciler struct {
 	Client client.Client
 	// Max is how many finished scans a namespace may have, at least 0.
@@ -42,10 +41,10 @@ type Reconciler struct {
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// Reconcile deletes what a namespace has too many of. The request names the namespace alone.
+// Reconcile deletes a namespace's surplus of finished scans. The request has a namespace and no name.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	deleted := 0
-	for ; deleted < finishedBatch; deleted++ {
+	for ; deleted < deleteBatch; deleted++ {
 		scan, ok := r.surplus(req.Namespace)
 		if !ok {
 			break
@@ -53,7 +52,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		obj := &v1alpha1.ScanRequest{}
 		obj.Namespace, obj.Name = req.Namespace, scan.name
 		err := r.Client.Delete(ctx, obj, client.Preconditions{UID: &scan.uid})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) { // a conflict: another of that name
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) { // a conflict: another scan has that name now
 			return ctrl.Result{}, fmt.Errorf("delete finished scan %q: %w", scan.name, err)
 		}
 		r.forget(req.Namespace, scan.uid)
@@ -62,10 +61,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	ctrl.LoggerFrom(ctx).Info("deleted the oldest finished scans", "namespace", req.Namespace, "deleted", deleted, "max", r.Max)
-	return ctrl.Result{RequeueAfter: finishedPause}, nil
+	return ctrl.Result{RequeueAfter: deletePause}, nil
 }
 
-// surplus is the scan that finished first, where there are too many.
+// surplus returns the scan that finished first if the namespace has more than Max.
 func (r *Reconciler) surplus(namespace string) (finishedScan, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,7 +75,7 @@ func (r *Reconciler) surplus(namespace string) (finishedScan, bool) {
 	return *f.order[0], true
 }
 
-// note takes note of a scan, and says whether its namespace has too many finished ones now.
+// note records a finished scan and reports whether its namespace now has more than Max.
 func (r *Reconciler) note(scan *v1alpha1.ScanRequest) (tooMany bool) {
 	if !pipeline.IsFinished(&scan.Status) || !scan.DeletionTimestamp.IsZero() {
 		return false
@@ -116,7 +115,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		}
 	}
 	return ctrl.NewControllerManagedBy(mgr).
-		Named("finished").
+		Named("retention").
 		Watches(&v1alpha1.ScanRequest{}, handler.Funcs{
 			CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[ctrl.Request]) {
 				noted(e.Object, q)
@@ -131,7 +130,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// finishedScan is what is remembered of a finished scan.
+// finishedScan is a finished scan that has not been deleted.
 type finishedScan struct {
 	name  string
 	uid   types.UID
@@ -139,7 +138,7 @@ type finishedScan struct {
 	index int
 }
 
-// finishedScans are those of a namespace, as a heap: the one that finished first is on top.
+// finishedScans is a heap of a namespace's finished scans; the one that finished first is on top.
 type finishedScans struct {
 	order []*finishedScan
 	byUID map[types.UID]*finishedScan

@@ -78,20 +78,20 @@ func TestFinishedScansAreCapped(t *testing.T) {
 func TestFinishedScansGoInBatches(t *testing.T) {
 	var n controllertest.Calls
 	r := &Reconciler{Client: controllertest.NewClient(t, &n), Max: 5}
-	for i := range finishedBatch + 15 {
+	for i := range deleteBatch + 15 {
 		s := controllertest.MakeScan(controllertest.FinishedAt(controllertest.T0.Add(time.Duration(i) * time.Second)))
 		s.Name, s.UID = "s"+strconv.Itoa(i), types.UID(strconv.Itoa(i))
 		if got, want := r.note(s), i >= 5; got != want {
 			t.Fatalf("scan %d: too many is %t, want %t", i, got, want)
 		}
 	}
-	for _, want := range []int{finishedBatch, finishedBatch + 10} {
+	for _, want := range []int{deleteBatch, deleteBatch + 10} {
 		result, err := r.Reconcile(t.Context(), controllertest.Request(""))
-		if err != nil || n.Deletes != want || result.RequeueAfter != finishedPause {
-			t.Errorf("%d deletes, requeue after %s, error %v; want %d after %s", n.Deletes, result.RequeueAfter, err, want, finishedPause)
+		if err != nil || n.Deletes != want || result.RequeueAfter != deletePause {
+			t.Errorf("%d deletes, requeue after %s, error %v; want %d after %s", n.Deletes, result.RequeueAfter, err, want, deletePause)
 		}
 	}
-	if result, err := r.Reconcile(t.Context(), controllertest.Request("")); err != nil || result.RequeueAfter != 0 || n.Deletes != finishedBatch+10 {
+	if result, err := r.Reconcile(t.Context(), controllertest.Request("")); err != nil || result.RequeueAfter != 0 || n.Deletes != deleteBatch+10 {
 		t.Errorf("%d deletes when there were no more, requeue after %s, error %v", n.Deletes, result.RequeueAfter, err)
 	}
 }

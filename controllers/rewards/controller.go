@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	// webhookConcurrency is the number of rewards posted at the same time.
-	webhookConcurrency = 16
-	// webhookRetryMax is the longest time between two tries to post a reward.
-	webhookRetryMax = 5 * time.Minute
+	// postConcurrency is the number of rewards posted at the same time.
+	postConcurrency = 16
+	// maxRetryDelay bounds the delay between two attempts to post the same reward.
+	maxRetryDelay = 5 * time.Minute
 )
 
 // Poster posts a finished scan's reward to another service.
@@ -30,9 +30,9 @@ type Poster interface {
 	Post(ctx context.Context, scan *v1alpha1.ScanRequest) error
 }
 
-// Reconciler posts the rewards of finished scans, at least once each: until the receiver has taken
-// it, and again after a restart, which forgets what was posted. It writes nothing: the receiver tells repetitions
-// by their Idempotency-Key, and a scan is not failed by a receiver that is down.
+// Reconciler posts the reward of each finished scan at least once. It retries until the receiver accepts the reward, and
+// posts again after a restart, because posted rewards are kept in memory only. The receiver recognises repetitions by
+// their Idempotency-Key. A receiver that is down does not fail a scan.
 type Reconciler struct {
 	Client client.Client
 	Poster Poster
@@ -43,7 +43,7 @@ type Reconciler struct {
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// Reconcile posts the scan's reward if there is one and it was not posted yet.
+// Reconcile posts the scan's reward if it has one that was not posted yet.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	scan := &v1alpha1.ScanRequest{}
 	if err := r.Client.Get(ctx, req.NamespacedName, scan); err != nil {
@@ -67,7 +67,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// rewarded says whether a scan has finished with a reward.
+// rewarded reports whether a scan has finished with a reward.
 func rewarded(scan *v1alpha1.ScanRequest) bool {
 	return pipeline.IsFinished(&scan.Status) && scan.Status.Result != nil && scan.Status.Result.Reward != nil
 }
@@ -91,11 +91,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return ok && rewarded(scan)
 	})
 	return ctrl.NewControllerManagedBy(mgr).
-		Named("rewardwebhook").
+		Named("rewards").
 		For(&v1alpha1.ScanRequest{}, builder.WithPredicates(finished)).
 		WithOptions(controller.Options{
-			MaxConcurrentReconciles: webhookConcurrency,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](time.Second, webhookRetryMax),
+			MaxConcurrentReconciles: postConcurrency,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](time.Second, maxRetryDelay),
 		}).
 		Complete(r)
 }

@@ -17,15 +17,15 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
-// overdueGrace is how long past its deadline an assignment may stay: the worker itself gives up at the deadline
-// and has this long to say so.
+// overdueGrace is how long an assignment may outlast its deadline. The worker cancels the run at the deadline and has
+// this long to report the outcome.
 const overdueGrace = 15 * time.Second
 
-// defaultTTL is used for objects that were stored before the field had a default.
+// defaultTTL applies to objects that were stored before the field had a default.
 const defaultTTL = time.Hour
 
-// Reconciler keeps a scan's timers: its deadline, the deadline of its assignment, and its time to
-// live once it has finished. Everything else happens on watch events, in the scheduler and in the workers.
+// Reconciler keeps a scan's timers: its deadline, the deadline of its assignment, and the time to live of a finished
+// scan. Everything else happens on watch events, in the scheduler and in the workers.
 type Reconciler struct {
 	Client client.Client
 	Status scheduler.StatusWriter
@@ -37,7 +37,7 @@ type Reconciler struct {
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// Reconcile acts on the timer that is due, and comes back for the next one.
+// Reconcile acts on the timer that is due and requeues for the next one.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	scan := &v1alpha1.ScanRequest{}
 	if err := r.Client.Get(ctx, req.NamespacedName, scan); err != nil {
@@ -67,13 +67,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{RequeueAfter: next.Sub(now)}, nil
 }
 
-// overdueEvent ends an assignment whose worker lives but has not answered in time. It counts as an attempt.
+// overdueEvent ends an assignment whose worker is alive but has not reported in time. It counts as an attempt.
 func overdueEvent(a *v1alpha1.Assignment, now time.Time) pipeline.Event {
 	return pipeline.Completed{AssignmentID: a.ID, Outcomes: []pipeline.Outcome{{
 		Stage: a.Stage, StartedAt: a.AssignedAt.Time, FinishedAt: now,
 		Failure: &pipeline.Failure{
 			Class:   v1alpha1.FailureTimeout,
-			Message: fmt.Sprintf("worker %s gave no outcome by %s", a.Worker, a.Deadline.UTC().Format(time.RFC3339)),
+			Message: fmt.Sprintf("worker %s reported no outcome by %s", a.Worker, a.Deadline.UTC().Format(time.RFC3339)),
 		},
 	}}}
 }
@@ -94,8 +94,8 @@ func (r *Reconciler) collect(ctx context.Context, scan *v1alpha1.ScanRequest, no
 	return ctrl.Result{}, nil
 }
 
-// write stores an event that a timer caused. That the scan has moved on meanwhile is no error: its new state
-// comes as an event.
+// write stores the event of an expired timer. A scan that has moved on meanwhile is not an error: the watch delivers
+// its new state.
 func (r *Reconciler) write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event, what string) error {
 	_, err := r.Status.Write(ctx, scan, ev)
 	if errors.Is(err, pipeline.ErrStale) || errors.Is(err, pipeline.ErrFenced) || errors.Is(err, scheduler.ErrGone) {

@@ -22,7 +22,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
-// TokenBudgetReconciler tells the scheduler of budgets and their keys, and writes the ledger's figures to the
+// Reconciler passes budgets and the state of their keys to the scheduler, and writes the ledger's figures to the
 // budget's status.
 type Reconciler struct {
 	Client          client.Client
@@ -31,10 +31,10 @@ type Reconciler struct {
 	Clock           clock.Clock
 	Recorder        events.EventRecorder
 	DefaultEndpoint string
-	// Loads tells which budgets' figures have changed.
+	// Loads delivers the budgets whose figures changed.
 	Loads <-chan event.TypedGenericEvent[*v1alpha1.TokenBudget]
 
-	pace *statusthrottle.Throttle
+	throttle *statusthrottle.Throttle
 }
 
 // +kubebuilder:rbac:groups=scan.growbin.app,resources=tokenbudgets,verbs=get;list;watch
@@ -43,9 +43,9 @@ type Reconciler struct {
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// Reconcile passes the budget and the state of its key to the scheduler and writes its status, at most every
-// statusthrottle.Interval and only where it changed. It waits for a new leader's scheduler to be loaded: what the last leader
-// wrote to the status must be read before it is written over with a ledger that knows nothing.
+// Reconcile passes the budget and the state of its key to the scheduler. It writes the status if it changed, at most
+// every statusthrottle.Interval. It waits until a new leader has restored its scheduler from the status: an empty ledger
+// must not overwrite what the previous leader stored.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	if err := r.Scheduler.AwaitLoad(ctx); err != nil {
 		return ctrl.Result{}, err
@@ -54,7 +54,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Client.Get(ctx, req.NamespacedName, b); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.Scheduler.BudgetGone(req.NamespacedName)
-			r.pace.Forget(req.NamespacedName)
+			r.throttle.Forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -74,13 +74,13 @@ func (r *Reconciler) writeStatus(ctx context.Context, b *v1alpha1.TokenBudget, k
 	}
 	before := b.DeepCopy()
 	computeBudgetStatus(b, budgetInput{
-		key: key, stats: stats, estimates: r.Scheduler.BudgetEstimates(name), word: r.Scheduler.ProviderWord(name),
+		key: key, stats: stats, estimates: r.Scheduler.BudgetEstimates(name), providerError: r.Scheduler.ProviderWord(name),
 		defaultEndpoint: r.DefaultEndpoint, now: r.Clock.Now(),
 	})
 	if !worthWriting(&before.Status, &b.Status) {
 		return ctrl.Result{}, nil
 	}
-	if wait := r.pace.Wait(name); wait > 0 {
+	if wait := r.throttle.Wait(name); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	if err := r.Client.Status().Patch(ctx, b, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -90,7 +90,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, b *v1alpha1.TokenBudget, k
 	return ctrl.Result{}, nil
 }
 
-// announce makes an Event and a log line of each condition that changed.
+// announce records an Event and a log line for each condition that changed.
 func (r *Reconciler) announce(ctx context.Context, before, after *v1alpha1.TokenBudget) {
 	for _, c := range after.Status.Conditions {
 		old := meta.FindStatusCondition(before.Status.Conditions, c.Type)
@@ -111,7 +111,7 @@ func (r *Reconciler) announce(ctx context.Context, before, after *v1alpha1.Token
 
 // SetupWithManager registers the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.pace = statusthrottle.New(r.Clock)
+	r.throttle = statusthrottle.New(r.Clock)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("tokenbudget").
 		For(&v1alpha1.TokenBudget{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -120,7 +120,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-// budgetsOfSecret finds the budgets whose key a changed Secret may hold.
+// budgetsOfSecret returns the budgets whose secretRef names the Secret.
 func (r *Reconciler) budgetsOfSecret(ctx context.Context, obj client.Object) []ctrl.Request {
 	var budgets v1alpha1.TokenBudgetList
 	if err := r.Client.List(ctx, &budgets, client.InNamespace(obj.GetNamespace())); err != nil {

@@ -61,7 +61,7 @@ func TestTokenBudgetComesToRest(t *testing.T) {
 	c := controllertest.NewClient(t, &n, controllertest.MakeBudget(), secret(map[string][]byte{"api-key": []byte("sk-1")}))
 	recorder := events.NewFakeRecorder(100)
 	r := &Reconciler{
-		Client: c, Clock: clk, Keys: &SecretChecker{APIReader: c}, Recorder: recorder, pace: statusthrottle.New(clk),
+		Client: c, Clock: clk, Keys: &SecretChecker{APIReader: c}, Recorder: recorder, throttle: statusthrottle.New(clk),
 		Scheduler:       scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
 		DefaultEndpoint: "https://api.example.org/v1",
 	}
@@ -105,7 +105,7 @@ func TestAStatusIsNotWrittenBeforeItIsRead(t *testing.T) {
 	c := controllertest.NewClient(t, &n, controllertest.MakeBudget(), secret(map[string][]byte{"api-key": []byte("sk-1")}))
 	sched := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"})
 	r := &Reconciler{
-		Client: c, Clock: clk, Keys: &SecretChecker{APIReader: c}, Recorder: events.NewFakeRecorder(10), pace: statusthrottle.New(clk), Scheduler: sched,
+		Client: c, Clock: clk, Keys: &SecretChecker{APIReader: c}, Recorder: events.NewFakeRecorder(10), throttle: statusthrottle.New(clk), Scheduler: sched,
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
@@ -175,7 +175,7 @@ func TestTheProvidersWordsAreShown(t *testing.T) {
 	for _, hold := range []budget.HoldReason{budget.HoldUnauthorized, budget.HoldQuotaExhausted} {
 		b := controllertest.MakeBudget()
 		computeBudgetStatus(b, budgetInput{
-			key: scheduler.Key{Ready: true, Reason: v1alpha1.ReasonKeyFound}, stats: budget.Stats{Hold: hold}, word: word, now: controllertest.T0,
+			key: scheduler.Key{Ready: true, Reason: v1alpha1.ReasonKeyFound}, stats: budget.Stats{Hold: hold}, providerError: word, now: controllertest.T0,
 		})
 		var messages []string
 		for _, c := range b.Status.Conditions {

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// maxEstimates is how many estimates the API lets a status have.
+	// maxEstimates is the API's limit of estimates in a status.
 	maxEstimates = 8
-	// estimatesInterval is the least time between the calls that two writes tell of, where estimates are all that
-	// they tell: budgets that serve the same model learn from each other, and an idle one has no other news.
+	// estimatesInterval is the minimum interval between writes that change only estimates. Budgets that serve the same
+	// model learn from each other's calls, so an idle budget's estimates change too.
 	estimatesInterval = time.Minute
 )
 
-// callEstimates is the status's form of what is known of calls, of which the latest comes first: the latest ones, in
-// the order of stage and model, in whole numbers.
+// callEstimates returns the latest estimates for the status, sorted by stage and model and rounded to whole numbers.
+// In known, the latest comes first.
 func callEstimates(known []budget.Estimate) []v1alpha1.CallEstimate {
 	var list []v1alpha1.CallEstimate
 	for _, e := range known[:min(len(known), maxEstimates)] {
@@ -42,8 +42,8 @@ func callEstimates(known []budget.Estimate) []v1alpha1.CallEstimate {
 
 func round(n float64) int64 { return int64(math.Round(n)) }
 
-// worthWriting says whether a status has news: any but its estimates, or calls estimatesInterval later than those
-// that are written.
+// worthWriting reports whether a status differs from the stored one in more than its estimates, or whether its estimates
+// are newer by estimatesInterval.
 func worthWriting(before, after *v1alpha1.TokenBudgetStatus) bool {
 	if apiequality.Semantic.DeepEqual(before, after) {
 		return false
@@ -54,7 +54,7 @@ func worthWriting(before, after *v1alpha1.TokenBudgetStatus) bool {
 		latestCall(after.Estimates).Sub(latestCall(before.Estimates)) >= estimatesInterval
 }
 
-// latestCall is the end of the latest call that taught an estimate; zero without any.
+// latestCall is the end of the latest call in the estimates; zero if there is none.
 func latestCall(list []v1alpha1.CallEstimate) time.Time {
 	var latest time.Time
 	for i := range list {

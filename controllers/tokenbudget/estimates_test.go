@@ -102,7 +102,7 @@ func TestEstimatesGoFromLeaderToLeader(t *testing.T) {
 	sched := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"})
 	sched.Load(scheduler.State{Budgets: []*v1alpha1.TokenBudget{written}, Keys: []scheduler.Key{key}})
 	r := &Reconciler{
-		Client: c, Clock: clk, Keys: keys, Recorder: events.NewFakeRecorder(100), pace: statusthrottle.New(clk), Scheduler: sched,
+		Client: c, Clock: clk, Keys: keys, Recorder: events.NewFakeRecorder(100), throttle: statusthrottle.New(clk), Scheduler: sched,
 	}
 	if _, err := r.Reconcile(t.Context(), controllertest.Request("b")); err != nil {
 		t.Fatal(err)

@@ -14,10 +14,10 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
-// SecretChecker checks that a budget's key is there. It reads Secrets one by one and keeps none: the manager caches
-// only their metadata, and never needs the key itself.
+// SecretChecker checks that a budget's key exists. It reads Secrets one by one and keeps none: the manager caches only
+// their metadata and never needs the key itself.
 type SecretChecker struct {
-	// Live reads from the API server.
+	// APIReader reads from the API server.
 	APIReader client.Reader
 }
 

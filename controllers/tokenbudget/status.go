@@ -17,10 +17,10 @@ import (
 type budgetInput struct {
 	key   scheduler.Key
 	stats budget.Stats
-	// estimates is what is known of calls of the budget's models, the latest first.
+	// estimates are those of the budget's models, the latest first.
 	estimates []budget.Estimate
-	// word is what the provider said when it last refused the key or the quota.
-	word            string
+	// providerError is the provider's last error message about the key or the quota.
+	providerError   string
 	defaultEndpoint string
 	now             time.Time
 }
@@ -56,7 +56,7 @@ func computeBudgetStatus(b *v1alpha1.TokenBudget, in budgetInput) {
 	if b.Spec.Quota != nil {
 		s.Quota = &v1alpha1.QuotaStatus{PeriodStart: metav1.NewMicroTime(stats.QuotaPeriodStart), UsedTokens: stats.QuotaUsed}
 	}
-	if s.Bucket == nil || totals != s.Totals || stats.InFlight > 0 { // an idle budget's bucket is as good as its last state
+	if s.Bucket == nil || totals != s.Totals || stats.InFlight > 0 { // an idle budget's bucket can be computed from its last state
 		s.Bucket = snapshotBucket(stats, in.now)
 	}
 	s.Totals = totals
@@ -72,7 +72,7 @@ func setBudgetCondition(b *v1alpha1.TokenBudget, c metav1.Condition) {
 	meta.SetStatusCondition(&b.Status.Conditions, c)
 }
 
-// snapshotBucket is what a new leader starts from.
+// snapshotBucket is the state from which a new leader restores the bucket.
 func snapshotBucket(stats budget.Stats, now time.Time) *v1alpha1.BucketSnapshot {
 	snapshot := stats.Snapshot(now.Truncate(time.Microsecond))
 	return &v1alpha1.BucketSnapshot{
@@ -81,7 +81,7 @@ func snapshotBucket(stats budget.Stats, now time.Time) *v1alpha1.BucketSnapshot 
 	}
 }
 
-// resumeAt is when calls are sent again, nil where they are not held or only an event helps.
+// resumeAt is when calls are sent again; nil if they are not held, or held until an event.
 func resumeAt(stats budget.Stats) *metav1.MicroTime {
 	at := stats.ResumeAt
 	if stats.Hold == "" && stats.QuotaExhausted {
@@ -99,7 +99,7 @@ func readyCondition(in budgetInput) metav1.Condition {
 	case !in.key.Ready:
 	case in.stats.Hold == budget.HoldUnauthorized:
 		c.Reason = v1alpha1.ReasonKeyRejected
-		c.Message = "the provider does not accept the key; put a valid one into the Secret, scans wait until then" + quoted(in.word)
+		c.Message = "the provider rejected the key; update the Secret with a valid key; scans wait until it is accepted" + quoted(in.providerError)
 	default:
 		c.Status = metav1.ConditionTrue
 	}
@@ -114,36 +114,36 @@ func throttledCondition(b *v1alpha1.TokenBudget, stats budget.Stats) metav1.Cond
 	switch {
 	case stats.Throttled && stats.RatePercent < b.Spec.TargetUtilizationPercent:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonSlowDown
-		c.Message = fmt.Sprintf("the provider asked to slow down; %d %% of the limits are used for now", stats.RatePercent)
+		c.Message = fmt.Sprintf("the provider asked to slow down; calls use %d %% of the limits for now", stats.RatePercent)
 	case stats.Throttled:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonRateLimited
-		c.Message = "the provider rejected a call for its rate less than a minute ago"
+		c.Message = "the provider rejected a call with a rate limit error less than a minute ago"
 	}
 	return c
 }
 
-// quoted adds the provider's own words to a message.
-func quoted(word string) string {
-	if word == "" {
+// quoted appends the provider's own error message.
+func quoted(message string) string {
+	if message == "" {
 		return ""
 	}
-	return ". The provider said: " + word
+	return ". The provider said: " + message
 }
 
 func quotaCondition(b *v1alpha1.TokenBudget, in budgetInput) metav1.Condition {
 	stats := in.stats
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionQuotaExhausted, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonQuotaAvailable,
-		Message: "calls are paid for",
+		Message: "quota is available",
 	}
 	switch q := b.Spec.Quota; {
 	case stats.Hold == budget.HoldQuotaExhausted:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonProviderQuotaExhausted
-		c.Message = "the provider's quota is used up; add credit or raise the limit there. Scans wait, a probe call finds out" + quoted(in.word)
+		c.Message = "the provider's quota is exhausted; add credit or raise the limit there; scans wait while probe calls test the quota" + quoted(in.providerError)
 	case q != nil && stats.QuotaExhausted:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonOwnQuotaExhausted
 		period := strings.ToLower(string(q.Period))
-		c.Message = fmt.Sprintf("%d of %d tokens of spec.quota are used in this %s and the rest is less than a call needs; scans wait for the next %s or a higher quota",
+		c.Message = fmt.Sprintf("%d of %d tokens of spec.quota are used this %s, and the rest is less than a call needs; scans wait until the next %s or until spec.quota is raised",
 			stats.QuotaUsed, q.Tokens, period, period)
 	}
 	return c

@@ -15,26 +15,25 @@ import (
 	"github.com/eco2-team/scan-operator/internal/autoscale"
 )
 
-// poolMemory is what the controller remembers of a pool between reconciliations.
+// poolMemory is the controller's state of a pool between reconciliations.
 type poolMemory struct {
 	uid     types.UID
 	history autoscale.History
-	// replicas is the number last decided and applied.
+	// replicas is the number that was last decided and applied.
 	replicas int32
-	// generations are those of the Deployments, by UID, as they were applied.
+	// generations are those of the Deployments when they were applied, by UID.
 	generations map[types.UID]int64
-	// ignored is the spec.replicas that people were told is ignored.
+	// ignored is the spec.replicas that the last Event about ignored replicas named.
 	ignored *int32
 }
 
-// untouched says whether a Deployment's specification is the one that was applied. That of a Deployment which this
-// process has not applied yet may be anything.
+// untouched reports whether a Deployment's specification is the one that this process applied.
 func (m *poolMemory) untouched(d *appsv1.Deployment) bool {
 	generation, known := m.generations[d.UID]
 	return known && d.Generation <= generation // a lower one is an old version, from the cache
 }
 
-// applied remembers a Deployment as the API server stored it.
+// applied records the Deployment as the API server stored it.
 func (m *poolMemory) applied(d *appsv1ac.DeploymentApplyConfiguration) {
 	if m.generations == nil {
 		m.generations = map[types.UID]int64{}
@@ -42,7 +41,7 @@ func (m *poolMemory) applied(d *appsv1ac.DeploymentApplyConfiguration) {
 	m.generations[ptr.Deref(d.UID, "")] = ptr.Deref(d.Generation, 0)
 }
 
-// memory is what is remembered of a pool, or for one that is new to this process, what its Deployments show.
+// memory returns a pool's state. That of a pool which is new to this process is restored from its Deployments.
 func (r *Reconciler) memory(scope *poolScope) *poolMemory {
 	name := client.ObjectKeyFromObject(scope.pool)
 	m := r.memories[name]
@@ -56,8 +55,8 @@ func (r *Reconciler) memory(scope *poolScope) *poolMemory {
 	return m
 }
 
-// decide decides how many workers the pool has. While the scheduler does not know the pool yet, as when this process
-// has just begun to lead, all stays as it is.
+// decide decides the pool's number of workers. The number stays as it is until the scheduler has the pool's load, which
+// it has not when this process has just become the leader.
 func (r *Reconciler) decide(scope *poolScope) autoscale.Decision {
 	m := r.memory(scope)
 	in := AutoscaleInput(scope.pool, m.replicas, r.Clock.Now())
@@ -87,7 +86,7 @@ func (r *Reconciler) warnIgnoredReplicas(scope *poolScope) {
 	m.ignored = chosen
 }
 
-// decided remembers a decision that was applied, and makes a change of it known.
+// decided records a decision that was applied, and announces a change.
 func (r *Reconciler) decided(ctx context.Context, scope *poolScope) {
 	d, m, now := scope.decision, r.memory(scope), r.Clock.Now()
 	m.history.Note(d, now)
@@ -100,7 +99,7 @@ func (r *Reconciler) decided(ctx context.Context, scope *poolScope) {
 	r.Recorder.Eventf(scope.pool, nil, "Normal", "Scaled", "Scale", "%s", d)
 }
 
-// AutoscaleInput is a decision's input, without the load.
+// AutoscaleInput is the input of a decision, without the load.
 func AutoscaleInput(pool *v1alpha1.WorkerPool, replicas int32, now time.Time) autoscale.Input {
 	return autoscale.Input{
 		Current: replicas, Concurrency: max(pool.Spec.ConcurrencyPerWorker, 1),
@@ -115,8 +114,8 @@ func minReplicas(pool *v1alpha1.WorkerPool) int32 {
 	return 1
 }
 
-// manualReplicas is the number of workers while autoscaling is off, or nil while it is on. A pool that is paused before
-// anybody chose a number keeps the workers that it has; bounds that are equal are a number by themselves.
+// manualReplicas is the number of workers while autoscaling is off, or nil while it is on. A pool that is paused without
+// spec.replicas keeps its present number. Equal bounds leave nothing to decide, so spec.replicas may set the number.
 func manualReplicas(pool *v1alpha1.WorkerPool, replicas int32, exists bool) *int32 {
 	least := minReplicas(pool)
 	paused := pool.Annotations[v1alpha1.AnnotationAutoscaling] == v1alpha1.AutoscalingPaused

@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -29,20 +30,21 @@ import (
 // fieldOwner owns the fields that this operator applies.
 const fieldOwner = client.FieldOwner("scan-operator")
 
-// Reconciler keeps as many workers for each WorkerPool as its load and its budgets call for, in a Deployment
-// and where the pool has a canary in a second one.
+// Reconciler runs as many workers for each WorkerPool as its load and its budgets require. They are in one Deployment, and
+// the canary's in a second one.
 type Reconciler struct {
 	Client client.Client
-	// Live reads past the cache: pods, which are read only when a pool shrinks.
+	// APIReader reads pods past the cache; only a pool that shrinks needs them.
 	APIReader client.Reader
 	Scheduler *scheduler.Scheduler
 	Clock     clock.Clock
 	Recorder  events.EventRecorder
 	Workers   WorkerDefaults
-	// Loads tells which pools' load has changed.
+	// Loads delivers the pools whose load changed.
 	Loads <-chan event.TypedGenericEvent[*v1alpha1.WorkerPool]
 
-	pace     *statusthrottle.Throttle
+	throttle *statusthrottle.Throttle
+	// memories needs no lock: SetupWithManager allows one reconciliation at a time.
 	memories map[types.NamespacedName]*poolMemory
 }
 
@@ -54,22 +56,22 @@ type Reconciler struct {
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// poolScope is what one reconciliation works on.
+// poolScope is the state of one reconciliation.
 type poolScope struct {
 	pool    *v1alpha1.WorkerPool
 	budgets map[string]*v1alpha1.TokenBudget
-	// deployments are those that exist, by track.
+	// deployments are the existing ones, by track.
 	deployments map[string]*appsv1.Deployment
 	decision    autoscale.Decision
 	groups      []workerGroup
 	applyErr    error
 }
 
-// Reconcile decides how many workers the pool has, applies its Deployments and writes the pool's status, each only where something changed.
+// Reconcile decides the pool's number of workers, applies its Deployments and writes its status, each only if it changed.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	pool := &v1alpha1.WorkerPool{}
 	if err := r.Client.Get(ctx, req.NamespacedName, pool); err != nil {
-		r.pace.Forget(req.NamespacedName)
+		r.throttle.Forget(req.NamespacedName)
 		delete(r.memories, req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -84,10 +86,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	scope.decision = r.decide(scope)
 	scope.applyErr = r.applyDeployments(ctx, scope)
 	switch rejected := isRejected(scope.applyErr); {
-	case scope.applyErr == nil, rejected && len(scope.deployments) > 0: // those go on with the template that they have
+	case scope.applyErr == nil, rejected && len(scope.deployments) > 0: // those keep their last valid template
 		r.decided(ctx, scope)
 	case rejected:
-	case isRefused(scope.applyErr): // by the cluster, which may change its mind
+	case isForbidden(scope.applyErr): // retried: a policy or a role may change
 		if result, err := r.writeStatus(ctx, scope); err != nil || result.RequeueAfter > 0 {
 			return result, err
 		}
@@ -102,7 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	return result, err
 }
 
-// gather reads what the pool refers to and what it owns.
+// gather reads the objects that the pool refers to and owns.
 func (r *Reconciler) gather(ctx context.Context, scope *poolScope) error {
 	scope.budgets = make(map[string]*v1alpha1.TokenBudget, len(scope.pool.Spec.Budgets))
 	for _, ref := range scope.pool.Spec.Budgets {
@@ -127,9 +129,9 @@ func (r *Reconciler) gather(ctx context.Context, scope *poolScope) error {
 	return nil
 }
 
-// applyDeployments applies the Deployments of the pool's groups where those that are there do not show what is wanted,
-// and removes that of a canary that is over: its workers finish what they have. A template that the API server rejects
-// does not keep the other group from what it is to have.
+// applyDeployments applies the Deployments of the pool's groups that differ from what they should be, and deletes the
+// Deployment of a canary that was removed; its workers finish their runs. A template that the API server rejects does
+// not keep the other group from being applied.
 func (r *Reconciler) applyDeployments(ctx context.Context, scope *poolScope) (rejected error) {
 	scope.groups = workerGroups(scope.pool, scope.decision.Replicas)
 	for _, g := range scope.groups {
@@ -159,11 +161,11 @@ func (r *Reconciler) applyGroup(ctx context.Context, scope *poolScope, g workerG
 		return nil
 	}
 	if scaled && g.replicas > 0 && g.replicas < *d.Spec.Replicas {
-		if err := r.preferIdle(ctx, scope.pool, g); err != nil { // the pool shrinks nevertheless, by the usual order
-			ctrl.LoggerFrom(ctx).Error(err, "cannot have the idle workers removed first")
+		if err := r.preferIdle(ctx, scope.pool, g); err != nil { // the pool shrinks nevertheless, in the ReplicaSet's own order
+			ctrl.LoggerFrom(ctx).Error(err, "set the deletion costs of pods; workers with scans may be removed before idle ones")
 		}
 	}
-	err = r.Client.Apply(ctx, want, fieldOwner, client.ForceOwnership) // want becomes what is stored
+	err = r.Client.Apply(ctx, want, fieldOwner, client.ForceOwnership) // fills want with the stored object
 	if err == nil {
 		m.applied(want)
 		return nil
@@ -172,7 +174,7 @@ func (r *Reconciler) applyGroup(ctx context.Context, scope *poolScope, g workerG
 	if !isRejected(err) || !scaled {
 		return err
 	}
-	// The template is of no use, but the workers that are there are: let the pool follow its load with those.
+	// The template is invalid, but the running workers are not: scale those with the load.
 	before := d.DeepCopy()
 	d.Spec.Replicas = &g.replicas
 	if scaleErr := r.Client.Patch(ctx, d, client.MergeFrom(before), fieldOwner); scaleErr != nil {
@@ -181,17 +183,17 @@ func (r *Reconciler) applyGroup(ctx context.Context, scope *poolScope, g workerG
 	return err
 }
 
-// isRejected says whether the API server refused what people wrote, which another try does not change.
+// isRejected reports whether the API server found the Deployment invalid. A retry does not help; the pool must change.
 func isRejected(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
 }
 
-// isRefused says whether the cluster does not allow the Deployment: a policy, an admission webhook or a missing right.
-func isRefused(err error) bool { return apierrors.IsForbidden(err) }
+// isForbidden reports whether the cluster forbids the Deployment: a policy, an admission webhook or a missing role.
+func isForbidden(err error) bool { return apierrors.IsForbidden(err) }
 
 // SetupWithManager registers the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.pace = statusthrottle.New(r.Clock)
+	r.throttle = statusthrottle.New(r.Clock)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("workerpool").
 		For(&v1alpha1.WorkerPool{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
@@ -199,10 +201,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.TokenBudget{}, handler.EnqueueRequestsFromMapFunc(r.poolsOfBudget),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.TypedChannel(r.Loads, &handler.TypedEnqueueRequestForObject[*v1alpha1.WorkerPool]{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 1}). // see memories
 		Complete(r)
 }
 
-// poolsOfBudget finds the pools that a changed budget matters to: their workers mount its key.
+// poolsOfBudget returns the pools that name the budget: their workers mount its key.
 func (r *Reconciler) poolsOfBudget(ctx context.Context, obj client.Object) []ctrl.Request {
 	var pools v1alpha1.WorkerPoolList
 	if err := r.Client.List(ctx, &pools, client.InNamespace(obj.GetNamespace())); err != nil {

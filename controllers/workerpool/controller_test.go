@@ -28,7 +28,7 @@ import (
 
 func poolReconciler(c client.Client, clk *clocktesting.FakeClock) *Reconciler {
 	return &Reconciler{
-		Client: c, APIReader: c, Clock: clk, Recorder: events.NewFakeRecorder(100), pace: statusthrottle.New(clk),
+		Client: c, APIReader: c, Clock: clk, Recorder: events.NewFakeRecorder(100), throttle: statusthrottle.New(clk),
 		Scheduler: scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
 		Workers:   WorkerDefaults{Image: "scan-operator:1", ServiceAccountName: "scan-worker", DefaultEndpoint: "https://api.example.org/v1"},
 	}
@@ -45,7 +45,7 @@ func TestWorkerPoolComesToRest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if result.RequeueAfter > 0 { // the pace: come back then
+		if result.RequeueAfter > 0 { // the throttle: come back then
 			clk.Step(result.RequeueAfter)
 			if _, err := r.Reconcile(t.Context(), controllertest.Request("vision")); err != nil {
 				t.Fatal(err)

@@ -17,11 +17,11 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// WorkerDefaults are the settings of worker pods that a WorkerPool does not make.
+// WorkerDefaults are the settings of worker pods that do not come from a WorkerPool.
 type WorkerDefaults struct {
 	// Image is the workers' image.
 	Image string
-	// ServiceAccountName is the account the workers run as.
+	// ServiceAccountName is the workers' service account.
 	ServiceAccountName string
 	// DefaultEndpoint is the provider's base URL for budgets that name none.
 	DefaultEndpoint string
@@ -29,8 +29,7 @@ type WorkerDefaults struct {
 	KnowledgeConfigMap string
 }
 
-// annotationApplied holds a digest of what was applied to a Deployment, so that it is applied only when it
-// changes.
+// annotationApplied holds a digest of the applied Deployment, so that an unchanged one is not applied again.
 const annotationApplied = v1alpha1.GroupName + "/applied"
 
 // Paths and ports inside a worker's container.
@@ -41,8 +40,8 @@ const (
 	workerUser   = 65532
 )
 
-// stopMargin is how long before the end of the grace period a stopping worker hands back what it could not
-// finish, in seconds.
+// stopMargin is how many seconds before the end of the grace period a stopping worker releases the runs that it could not
+// finish.
 const stopMargin = 5
 
 // poolLabels select a pool's pods.
@@ -54,7 +53,7 @@ func poolLabels(pool *v1alpha1.WorkerPool) map[string]string {
 	}
 }
 
-// workerDeployment is the Deployment a group of a pool's workers is to have: only the fields this operator owns.
+// workerDeployment builds the Deployment of a worker group, with only the fields that this operator owns.
 func workerDeployment(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1alpha1.TokenBudget, defaults WorkerDefaults) (*appsv1ac.DeploymentApplyConfiguration, error) {
 	labels := g.labels(pool)
 	d := appsv1ac.Deployment(g.name, pool.Namespace).
@@ -77,7 +76,7 @@ func workerDeployment(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[stri
 	return d, nil
 }
 
-// workerPod is the pod template: the defaults, and the pool's overrides on top of them.
+// workerPod builds the pod template: the defaults, overridden by the group's template.
 func workerPod(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1alpha1.TokenBudget, defaults WorkerDefaults) *corev1ac.PodTemplateSpecApplyConfiguration {
 	labels := g.labels(pool)
 	grace := gracePeriod(pool, g.template)
@@ -95,7 +94,7 @@ func workerPod(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1a
 		}
 		volume := "key-" + ref.Name
 		pod.WithVolumes(corev1ac.Volume().WithName(volume).WithSecret(corev1ac.SecretVolumeSource().
-			WithSecretName(b.Spec.SecretRef.Name).WithOptional(true). // a missing Secret holds the budget, not the worker
+			WithSecretName(b.Spec.SecretRef.Name).WithOptional(true). // a missing Secret holds the budget back, not the worker
 			WithItems(corev1ac.KeyToPath().WithKey(b.Spec.SecretRef.Key).WithPath("key"))))
 		container.WithVolumeMounts(corev1ac.VolumeMount().WithName(volume).WithMountPath(keysDir + "/" + ref.Name).WithReadOnly(true))
 	}
@@ -104,7 +103,7 @@ func workerPod(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1a
 		container.WithVolumeMounts(corev1ac.VolumeMount().WithName("knowledge").WithMountPath(knowledgeDir).WithReadOnly(true))
 	}
 	template := corev1ac.PodTemplateSpec().WithLabels(labels)
-	overrideWorker(template, pod, container, g.template, labels)
+	podParts{template: template, pod: pod, container: container, selector: labels}.override(g.template)
 	if pod.Affinity == nil {
 		pod.WithTopologySpreadConstraints(corev1ac.TopologySpreadConstraint().
 			WithMaxSkew(1).WithTopologyKey(corev1.LabelHostname).WithWhenUnsatisfiable(corev1.ScheduleAnyway).
@@ -113,7 +112,7 @@ func workerPod(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1a
 	return template.WithSpec(pod.WithContainers(container))
 }
 
-// gracePeriod is how long a stopping worker may take, in seconds: a whole call and what is needed to store its
+// gracePeriod is how long a stopping worker may take, in seconds: the stage's timeout, and the time to store the
 // outcome.
 func gracePeriod(pool *v1alpha1.WorkerPool, t *v1alpha1.WorkerTemplate) int64 {
 	if t != nil && t.TerminationGracePeriodSeconds != nil {
@@ -165,7 +164,7 @@ func fieldEnv(name, path string) *corev1ac.EnvVarApplyConfiguration {
 		WithFieldRef(corev1ac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath(path)))
 }
 
-// probe asks the worker about its own state. Neither the provider nor load can fail it.
+// probe checks the worker's own state. Neither the provider nor load can fail it.
 func probe(path string, period, failures int32) *corev1ac.ProbeApplyConfiguration {
 	return corev1ac.Probe().
 		WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("health"))).

@@ -8,7 +8,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// workerGroup is a part of a pool's workers that are alike, and has a Deployment of its own.
+// workerGroup is the stable or the canary part of a pool's workers. Each has its own Deployment.
 type workerGroup struct {
 	// track is v1alpha1.TrackStable or TrackCanary, name the Deployment's name.
 	track, name string
@@ -20,8 +20,8 @@ type workerGroup struct {
 func stableName(pool *v1alpha1.WorkerPool) string { return pool.Name + "-workers" }
 func canaryName(pool *v1alpha1.WorkerPool) string { return pool.Name + "-canary" }
 
-// workerGroups divides a number of workers between the pool's groups. Each has enough for its share of the work, and a
-// canary with a share has at least one: there is one worker more than asked for where the shares are no whole numbers.
+// workerGroups divides replicas between the pool's groups. Both shares are rounded up, so that a canary with a weight has
+// at least one worker; the sum may exceed replicas by one.
 func workerGroups(pool *v1alpha1.WorkerPool, replicas int32) []workerGroup {
 	stable := workerGroup{track: v1alpha1.TrackStable, name: stableName(pool), template: pool.Spec.Template, replicas: replicas}
 	c := pool.Spec.Canary
@@ -56,7 +56,7 @@ func (g workerGroup) labels(pool *v1alpha1.WorkerPool) map[string]string {
 	return l
 }
 
-// deployedReplicas is the number of workers that the pool's Deployments ask for, as it was before it was divided.
+// deployedReplicas is the number of workers of the pool's Deployments, as it was before workerGroups divided it.
 func deployedReplicas(pool *v1alpha1.WorkerPool, deployments map[string]*appsv1.Deployment) int32 {
 	total := int32(0)
 	for _, d := range deployments {

@@ -16,8 +16,8 @@ import (
 
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;patch
 
-// preferIdle makes the ReplicaSet remove the workers with the fewest scans: it removes the pods with the lowest
-// deletion cost first. Nothing is written where it would remove them anyway.
+// preferIdle makes the ReplicaSet remove the workers with the fewest scans. A ReplicaSet removes pods with the lowest
+// deletion cost first. Nothing is written if it would remove those workers anyway.
 func (r *Reconciler) preferIdle(ctx context.Context, pool *v1alpha1.WorkerPool, g workerGroup) error {
 	pods := &metav1.PartialObjectMetadataList{}
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
@@ -43,17 +43,17 @@ func (r *Reconciler) preferIdle(ctx context.Context, pool *v1alpha1.WorkerPool, 
 	return nil
 }
 
-// idleFirst says whether the pods' deletion costs already lead to the removal of those with the least load, when so
-// many are kept.
+// idleFirst reports whether the present deletion costs already remove the pods with the least load when keep pods are
+// left.
 func idleFirst(pods []metav1.PartialObjectMetadata, loads map[string]int, keep int) bool {
 	order := slices.Clone(pods)
 	slices.SortFunc(order, func(a, b metav1.PartialObjectMetadata) int {
 		return cmp.Or(cmp.Compare(loads[a.Name], loads[b.Name]), cmp.Compare(a.Name, b.Name))
 	})
 	removed := max(len(order)-keep, 0)
-	for _, victim := range order[:removed] {
+	for _, removedPod := range order[:removed] {
 		for _, kept := range order[removed:] {
-			if loads[victim.Name] < loads[kept.Name] && deletionCost(&victim) >= deletionCost(&kept) {
+			if loads[removedPod.Name] < loads[kept.Name] && deletionCost(&removedPod) >= deletionCost(&kept) {
 				return false
 			}
 		}
@@ -61,7 +61,7 @@ func idleFirst(pods []metav1.PartialObjectMetadata, loads map[string]int, keep i
 	return true
 }
 
-// deletionCost is a pod's annotation, or what none or a broken one means.
+// deletionCost is the value of a pod's annotation; 0 if it is missing or malformed, as in Kubernetes.
 func deletionCost(pod *metav1.PartialObjectMetadata) int {
 	cost, err := strconv.ParseInt(pod.Annotations[corev1.PodDeletionCost], 10, 32)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
-// writeStatus stores the pool's status where it changed, and not more often than the pace allows.
+// writeStatus stores the pool's status if it changed, as often as the throttle allows.
 func (r *Reconciler) writeStatus(ctx context.Context, scope *poolScope) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(scope.pool)
 	load, _ := r.Scheduler.PoolLoad(name)
@@ -28,7 +28,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, scope *poolScope) (ctrl.Re
 	if apiequality.Semantic.DeepEqual(before.Status, scope.pool.Status) {
 		return ctrl.Result{}, nil
 	}
-	if wait := r.pace.Wait(name); wait > 0 {
+	if wait := r.throttle.Wait(name); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	if err := r.Client.Status().Patch(ctx, scope.pool, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
@@ -37,7 +37,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, scope *poolScope) (ctrl.Re
 	return ctrl.Result{}, nil
 }
 
-// computePoolStatus derives the pool's status from what was read.
+// computePoolStatus derives the pool's status from the gathered state.
 func computePoolStatus(scope *poolScope, load scheduler.PoolLoad, tokens string) {
 	pool, s := scope.pool, &scope.pool.Status
 	s.ObservedGeneration = pool.Generation
@@ -70,14 +70,14 @@ func availableCondition(scope *poolScope) metav1.Condition {
 	switch missing := missingBudgets(scope); {
 	case isRejected(scope.applyErr):
 		c.Reason, c.Message = v1alpha1.ReasonInvalidTemplate, scope.applyErr.Error()+"; correct "+templates(scope.pool)
-	case isRefused(scope.applyErr):
+	case isForbidden(scope.applyErr):
 		c.Reason = v1alpha1.ReasonDeploymentRefused
 		c.Message = scope.applyErr.Error() + "; allow it, or correct " + templates(scope.pool)
 	case len(missing) > 0:
 		c.Reason = v1alpha1.ReasonBudgetNotFound
 		c.Message = "spec.budgets names TokenBudgets that do not exist: " + strings.Join(missing, ", ") + "; create them"
 	case s.DesiredReplicas == 0:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonScaledToZero, "no workers are wanted"
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonScaledToZero, "the pool has no load and is scaled to zero"
 	case s.ReadyReplicas < s.DesiredReplicas:
 		c.Reason = v1alpha1.ReasonWorkersUnready
 		c.Message = fmt.Sprintf("%d of %d workers are ready", s.ReadyReplicas, s.DesiredReplicas)
@@ -88,7 +88,7 @@ func availableCondition(scope *poolScope) metav1.Condition {
 	return c
 }
 
-// templates names the fields that the workers' pods are made from.
+// templates names the fields that define the workers' pods.
 func templates(pool *v1alpha1.WorkerPool) string {
 	if pool.Spec.Canary != nil {
 		return "spec.template or spec.canary.template"
@@ -112,14 +112,14 @@ func progressingCondition(scope *poolScope) metav1.Condition {
 		Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionFalse,
 		Reason: v1alpha1.ReasonRolloutComplete, Message: "all workers run the current template",
 	}
-	rolling := len(scope.deployments) > len(scope.groups) // a canary that is over
+	rolling := len(scope.deployments) > len(scope.groups) // a canary that was removed
 	for _, g := range scope.groups {
 		d := scope.deployments[g.track]
 		rolling = rolling || d == nil || rollingOut(d, g.replicas)
 	}
 	if rolling {
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonRollingOut
-		c.Message = "workers are being started, replaced or stopped"
+		c.Message = "workers are starting, being replaced or stopping"
 	}
 	return c
 }
@@ -127,7 +127,7 @@ func progressingCondition(scope *poolScope) metav1.Condition {
 func limitedCondition(scope *poolScope) metav1.Condition {
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionScalingLimited, Status: metav1.ConditionFalse,
-		Reason: v1alpha1.ReasonNotLimited, Message: "the pool has the workers that its load calls for",
+		Reason: v1alpha1.ReasonNotLimited, Message: "the pool has as many workers as its load requires",
 	}
 	if scope.decision.Limited {
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonLimited, scope.decision.Limit
@@ -135,7 +135,7 @@ func limitedCondition(scope *poolScope) metav1.Condition {
 	return c
 }
 
-// rollingOut says whether the Deployment has not yet become what its specification says.
+// rollingOut reports whether the Deployment's status lags behind its specification.
 func rollingOut(d *appsv1.Deployment, replicas int32) bool {
 	s := d.Status
 	return s.ObservedGeneration < d.Generation || s.UpdatedReplicas != replicas || s.Replicas != replicas || s.AvailableReplicas != replicas

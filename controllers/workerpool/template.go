@@ -12,14 +12,23 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// overrideWorker puts a template on top of the defaults: maps and lists with keys are merged, the rest is replaced.
-// The selector's labels are not for changing.
-func overrideWorker(template *corev1ac.PodTemplateSpecApplyConfiguration, pod *corev1ac.PodSpecApplyConfiguration, container *corev1ac.ContainerApplyConfiguration, t *v1alpha1.WorkerTemplate, selector map[string]string) {
+// podParts are the parts of a worker's pod template that a pool may override.
+type podParts struct {
+	template  *corev1ac.PodTemplateSpecApplyConfiguration
+	pod       *corev1ac.PodSpecApplyConfiguration
+	container *corev1ac.ContainerApplyConfiguration
+	// selector has the labels that a pool cannot change.
+	selector map[string]string
+}
+
+// override applies a pool's template over the defaults: it merges maps and keyed lists, and replaces the rest.
+func (p podParts) override(t *v1alpha1.WorkerTemplate) {
 	if t == nil {
 		return
 	}
+	template, pod, container := p.template, p.pod, p.container
 	labels := maps.Clone(t.Labels)
-	for k := range selector {
+	for k := range p.selector {
 		delete(labels, k)
 	}
 	template.WithLabels(labels).WithAnnotations(t.Annotations)
@@ -55,8 +64,8 @@ func overrideWorker(template *corev1ac.PodTemplateSpecApplyConfiguration, pod *c
 	}
 }
 
-// asApply turns an API type into its apply configuration. Both have the same JSON, and all fields that could
-// become explicit zeros are omitted from the types used here when empty.
+// asApply converts an API type to its apply configuration. Both have the same JSON, and the types used here omit empty
+// fields, so that none becomes an explicit zero.
 func asApply[A any](v any) *A {
 	out := new(A)
 	raw, err := json.Marshal(v)
@@ -69,7 +78,7 @@ func asApply[A any](v any) *A {
 	return out
 }
 
-// mergeTemplates puts one template on top of another, as overrideWorker puts one on top of the defaults.
+// mergeTemplates overrides one template by another, as podParts.override does with the defaults.
 func mergeTemplates(base, over *v1alpha1.WorkerTemplate) *v1alpha1.WorkerTemplate {
 	if base == nil || over == nil {
 		return cmp.Or(over, base)

@@ -18,7 +18,7 @@ import (
 // timeout bounds one request.
 const timeout = 10 * time.Second
 
-// maxAnswer is how much of an answer is read so that the connection can be used again.
+// maxAnswer bounds how much of a response is read so that its connection can be reused, in bytes.
 const maxAnswer = 64 << 10
 
 // Client posts rewards to one URL.
@@ -37,7 +37,7 @@ type Event struct {
 	ScanID string `json:"scan_id"`
 	// UserID is the user the scan was run for.
 	UserID string `json:"user_id"`
-	// Reward is what was matched.
+	// Reward is the matched reward.
 	Reward Reward `json:"reward"`
 	// FinishedAt is when the scan finished.
 	FinishedAt time.Time `json:"finished_at"`
@@ -61,8 +61,8 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the reward webhook answered %d %s", e.Code, http.StatusText(e.Code))
 }
 
-// Post tells of a finished scan's reward. The Idempotency-Key is the scan's UID: a receiver that has seen it
-// before answers 2xx and does nothing. The error is a *StatusError where the receiver answered.
+// Post posts a finished scan's reward. The Idempotency-Key is the scan's UID: a receiver that has seen it before answers
+// 2xx and does nothing. The error is a *StatusError if the receiver answered.
 func (c *Client) Post(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	r := scan.Status.Result.Reward
 	body, err := json.Marshal(Event{
