@@ -5,25 +5,24 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
 
-	"github.com/eco2-team/scan-operator/internal/httpapi"
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 )
 
 // newAuthenticator returns the authenticator of --auth.
-func newAuthenticator(o options, config *rest.Config) (httpapi.Authenticator, error) {
+func newAuthenticator(o options, config *rest.Config) (auth.Authenticator, error) {
 	if o.auth == authTokenReview {
 		config = rest.CopyConfig(config)
-		config.QPS = -1 // reviews are kept; a caller does not wait for the client's own limit
+		config.QPS = -1 // reviews are cached; a caller must not wait for the client's own limit
 		clientset, err := kubernetes.NewForConfig(config)
 		if err != nil {
 			return nil, fmt.Errorf("prepare token reviews: %w", err)
 		}
-		return httpapi.NewTokenReviewAuthenticator(clientset.AuthenticationV1().TokenReviews(), clock.RealClock{}), nil
+		return auth.NewTokenReview(clientset.AuthenticationV1().TokenReviews()), nil
 	}
-	trusted, err := httpapi.ParseTrustedProxies(o.trustedProxies)
+	trusted, err := auth.ParseTrustedProxies(o.trustedProxies)
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxies: %w", err)
 	}
-	return httpapi.GatewayAuthenticator{TrustedProxies: trusted}, nil
+	return auth.Gateway{TrustedProxies: trusted}, nil
 }

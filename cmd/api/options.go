@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
-	"github.com/eco2-team/scan-operator/internal/httpapi"
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 	"github.com/eco2-team/scan-operator/internal/queuestatus"
 )
 
@@ -48,7 +48,7 @@ func (o *options) bind(fs *flag.FlagSet, getenv func(string) string) {
 		"How to find out the user: \"gateway\" trusts the X-User-ID header of requests from --trusted-proxies; "+
 			"\"tokenreview\" asks the API server about the bearer token, for callers in the cluster.")
 	var trusted []string
-	for _, proxies := range httpapi.DefaultTrustedProxies() {
+	for _, proxies := range auth.DefaultTrustedProxies() {
 		trusted = append(trusted, proxies.String())
 	}
 	fs.StringVar(&o.trustedProxies, "trusted-proxies", strings.Join(trusted, ","),

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/eco2-team/scan-operator/internal/httpapi"
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 )
 
 func parse(t *testing.T, args ...string) options {
@@ -55,8 +55,8 @@ func TestOptions(t *testing.T) {
 }
 
 func TestDefaultTrustedProxiesAreWhatTheFlagSays(t *testing.T) {
-	got, err := httpapi.ParseTrustedProxies(parse(t).trustedProxies)
-	if err != nil || len(got) != len(httpapi.DefaultTrustedProxies()) {
+	got, err := auth.ParseTrustedProxies(parse(t).trustedProxies)
+	if err != nil || len(got) != len(auth.DefaultTrustedProxies()) {
 		t.Errorf("the flag's default gives %v, %v", got, err)
 	}
 }

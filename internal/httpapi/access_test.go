@@ -1,86 +1,28 @@
 package httpapi
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
+	"github.com/eco2-team/scan-operator/internal/httpapi/openapi"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
-
-func TestGatewayAuthenticator(t *testing.T) {
-	tests := map[string]struct {
-		remote   string
-		trusted  []netip.Prefix
-		users    []string
-		wantUser string // empty: 401
-	}{
-		"from a private range":     {remote: "10.0.0.1:1", users: []string{"kim"}, wantUser: "kim"},
-		"from loopback":            {remote: "[::1]:1", users: []string{"kim"}, wantUser: "kim"},
-		"from a mapped address":    {remote: "[::ffff:192.168.1.1]:1", users: []string{"kim"}, wantUser: "kim"},
-		"from a unique local one":  {remote: "[fd00::5%eth0]:1", users: []string{"kim"}, wantUser: "kim"},
-		"from the internet":        {remote: "203.0.113.9:1", users: []string{"kim"}},
-		"from a mapped public one": {remote: "[::ffff:203.0.113.9]:1", users: []string{"kim"}},
-		"from nowhere":             {remote: "@", users: []string{"kim"}},
-		"from the set range":       {remote: "203.0.113.9:1", trusted: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, users: []string{"kim"}, wantUser: "kim"},
-		"from outside of it":       {remote: "10.0.0.1:1", trusted: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, users: []string{"kim"}},
-		"no user":                  {remote: "10.0.0.1:1"},
-		"an empty user":            {remote: "10.0.0.1:1", users: []string{""}},
-		"two users":                {remote: "10.0.0.1:1", users: []string{"kim", "lee"}},
-		"128 characters":           {remote: "10.0.0.1:1", users: []string{strings.Repeat("김", 128)}, wantUser: strings.Repeat("김", 128)},
-		"129 characters":           {remote: "10.0.0.1:1", users: []string{strings.Repeat("김", 129)}},
-		"a control character":      {remote: "10.0.0.1:1", users: []string{"kim\x00"}},
-		"invalid UTF-8":            {remote: "10.0.0.1:1", users: []string{"kim\xff"}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			trusted := tt.trusted
-			if trusted == nil {
-				trusted = DefaultTrustedProxies()
-			}
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
-			r.RemoteAddr = tt.remote
-			for _, user := range tt.users {
-				r.Header.Add(scanapi.UserIDHeader, user)
-			}
-			caller, err := GatewayAuthenticator{TrustedProxies: trusted}.Authenticate(r)
-			if caller.UserID != tt.wantUser || (err == nil) != (tt.wantUser != "") {
-				t.Errorf("Authenticate() = %q, %v; want %q", caller.UserID, err, tt.wantUser)
-			}
-			if err != nil && asProblem(err).code != scanapi.CodeUnauthorized {
-				t.Errorf("problem %v, want %s", err, scanapi.CodeUnauthorized)
-			}
-		})
-	}
-}
-
-func TestParseTrustedProxies(t *testing.T) {
-	got, err := ParseTrustedProxies(" 10.1.2.3/8, fd00::/8 ,")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
-		t.Errorf("ranges (-want +got):\n%s", diff)
-	}
-	if _, err := ParseTrustedProxies("10.0.0.1"); err == nil || !strings.Contains(err.Error(), `"10.0.0.1"`) {
-		t.Errorf("an address without a length: error %v, want one that names it", err)
-	}
-}
 
 func TestEveryRouteKnowsItsUser(t *testing.T) {
 	h := newHarness(t, nil)
 	h.cluster.put(newLife(t, "job").scan)
 	for _, r := range apiRoutes(h.Server, nil) {
-		path := strings.ReplaceAll(r.path, "{id}", "job")
-		w := h.call(t, r.method, path, "", scanapi.UserIDHeader, "")
-		if anonymous := w.Code != http.StatusUnauthorized; anonymous != r.operation.anonymous {
-			t.Errorf("%s %s without a user: status %d, anonymous is %v", r.method, path, w.Code, r.operation.anonymous)
+		path := strings.ReplaceAll(r.Path, "{id}", "job")
+		w := h.call(t, r.Method, path, "", scanapi.UserIDHeader, "")
+		if anonymous := w.Code != http.StatusUnauthorized; anonymous != r.Anonymous {
+			t.Errorf("%s %s without a user: status %d, anonymous is %v", r.Method, path, w.Code, r.Anonymous)
 		}
 	}
 }
@@ -130,12 +72,12 @@ func TestNothingIsMissingBeforeTheWatchHasCaughtUp(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.Synced = func() bool { return false } })
 	for _, r := range apiRoutes(h.Server, nil) {
 		want := http.StatusServiceUnavailable
-		if r.path == healthPath {
+		if r.Path == openapi.Health.Path {
 			want = http.StatusOK
 		}
-		w := h.call(t, r.method, strings.ReplaceAll(r.path, "{id}", "job"), "")
+		w := h.call(t, r.Method, strings.ReplaceAll(r.Path, "{id}", "job"), "")
 		if w.Code != want {
-			t.Errorf("%s %s: status %d, want %d", r.method, r.path, w.Code, want)
+			t.Errorf("%s %s: status %d, want %d", r.Method, r.Path, w.Code, want)
 		}
 	}
 }
@@ -255,4 +197,29 @@ func TestAPanicIsAnswered(t *testing.T) {
 
 type panicking struct{}
 
-func (panicking) Authenticate(*http.Request) (Caller, error) { panic("boom") }
+func (panicking) Authenticate(*http.Request) (auth.Caller, error) { panic("boom") }
+
+// failing is an authenticator that always returns its error.
+type failing struct{ err error }
+
+func (f failing) Authenticate(*http.Request) (auth.Caller, error) { return auth.Caller{}, f.err }
+
+func TestAuthenticationErrorsAreProblems(t *testing.T) {
+	tests := map[string]struct {
+		err        error
+		wantStatus int
+		wantCode   string
+	}{
+		"no user":                {err: fmt.Errorf("check: %w", &auth.UnauthorizedError{Detail: "Sign in."}), wantStatus: 401, wantCode: scanapi.CodeUnauthorized},
+		"the API server is down": {err: fmt.Errorf("review the token: %w", errRefused), wantStatus: 503, wantCode: scanapi.CodeUnavailable},
+		"anything else":          {err: errors.New("boom"), wantStatus: 500, wantCode: scanapi.CodeInternal},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newHarness(t, func(o *Options) { o.Authenticator = failing{tt.err} }).call(t, http.MethodGet, scanapi.CategoriesPath, "")
+			if code := problemCode(t, w); w.Code != tt.wantStatus || code != tt.wantCode {
+				t.Errorf("status %d, code %s; want %d, %s", w.Code, code, tt.wantStatus, tt.wantCode)
+			}
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -23,7 +24,7 @@ const (
 )
 
 // ownScan finds a scan of the caller's. A scan of another user is not found, with code as the problem's code.
-func (s *Server) ownScan(ctx context.Context, name string, caller Caller, code string) (*v1alpha1.ScanRequest, error) {
+func (s *Server) ownScan(ctx context.Context, name string, caller auth.Caller, code string) (*v1alpha1.ScanRequest, error) {
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return nil, notFound(code)
 	}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -27,7 +28,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &response{ResponseWriter: w, requestID: requestID(r)}
 	out.Header().Set(scanapi.RequestIDHeader, out.requestID)
 	mux, route := s.routes.find(r)
-	label := orDefault(route, unmatchedRoute)
+	label := cmp.Or(route, unmatchedRoute)
 	start := s.clock.Now()
 	method := methodLabel(r.Method)
 	if s.tracer != nil && route != "" {
@@ -128,7 +129,7 @@ func (o *response) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (o *response) statusOr200() int { return orDefault(o.status, http.StatusOK) }
+func (o *response) statusOr200() int { return cmp.Or(o.status, http.StatusOK) }
 
 // streamed says whether the answer is a stream, whose duration is the scan's and not the server's.
 func (o *response) streamed() bool {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/eco2-team/scan-operator/internal/httpapi/openapi"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -166,7 +168,7 @@ func TestAnswersAreWhatTheDocumentPromises(t *testing.T) {
 			h := newHarness(t, tt.options)
 			c := newContract(t, h)
 			tt.set(t, h)
-			if got := c.checkAnswer(t, h, tt.method, tt.route, orDefault(tt.path, tt.route), tt.body, tt.headers...); got != tt.wantStatus {
+			if got := c.checkAnswer(t, h, tt.method, tt.route, cmp.Or(tt.path, tt.route), tt.body, tt.headers...); got != tt.wantStatus {
 				t.Errorf("status %d, want %d", got, tt.wantStatus)
 			}
 		})
@@ -238,33 +240,33 @@ func TestTheDocumentTakesWhatTheServerTakes(t *testing.T) {
 func TestTheDocumentIsComplete(t *testing.T) {
 	h := newHarness(t, nil)
 	body := h.call(t, http.MethodGet, openAPIPath, "").Body.String()
-	var doc openAPI
+	var doc openapi.Document
 	if err := json.Unmarshal([]byte(body), &doc); err != nil {
 		t.Fatal(err)
 	}
 	ids := map[string]bool{}
 	for _, r := range apiRoutes(h.Server, nil) {
-		o := doc.Paths[r.path][strings.ToLower(r.method)]
+		o := doc.Paths[r.Path][strings.ToLower(r.Method)]
 		if o == nil {
-			t.Errorf("%s %s is not in the document", r.method, r.path)
+			t.Errorf("%s %s is not in the document", r.Method, r.Path)
 			continue
 		}
 		if ids[o.OperationID] {
 			t.Errorf("operationId %s is used twice", o.OperationID)
 		}
 		ids[o.OperationID] = true
-		for _, name := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(r.path, -1) {
+		for _, name := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(r.Path, -1) {
 			found := false
 			for _, p := range o.Parameters {
 				found = found || p.In == "path" && p.Name == name[1] && p.Required
 			}
 			if !found {
-				t.Errorf("%s %s: the parameter %s is not described", r.method, r.path, name[1])
+				t.Errorf("%s %s: the parameter %s is not described", r.Method, r.Path, name[1])
 			}
 		}
 	}
 	for _, ref := range regexp.MustCompile(`"\$ref": "([^"]*)"`).FindAllStringSubmatch(body, -1) {
-		if _, ok := doc.Components.Schemas[strings.TrimPrefix(ref[1], componentPrefix)]; !ok {
+		if _, ok := doc.Components.Schemas[strings.TrimPrefix(ref[1], "#/components/schemas/")]; !ok {
 			t.Errorf("%s is not in the document", ref[1])
 		}
 	}

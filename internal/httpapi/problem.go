@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -69,6 +70,14 @@ func asProblem(err error) *problemError {
 		detail: "The server failed. Try again; if it goes on, give the request_id to the operators.",
 		cause:  err,
 	}
+}
+
+// fromAuthentication converts an error of an authenticator to a problem.
+func fromAuthentication(err error) *problemError {
+	if unauthorized, ok := errors.AsType[*auth.UnauthorizedError](err); ok {
+		return problemf(http.StatusUnauthorized, scanapi.CodeUnauthorized, "%s", unauthorized.Detail)
+	}
+	return fromKubernetes(err)
 }
 
 // apiFieldNames are the API's names of the fields of a ScanRequest.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"testing"
@@ -44,11 +45,11 @@ func TestAScanIsVisibleBeforeTheWatchDeliversIt(t *testing.T) {
 				if s.do != nil {
 					s.do()
 				}
-				method, path := orDefault(s.method, http.MethodGet), scanapi.ResultPath(job)
+				method, path := cmp.Or(s.method, http.MethodGet), scanapi.ResultPath(job)
 				if method == http.MethodDelete {
 					path = scanapi.ScanPath(job)
 				}
-				w := h.call(t, method, path, "", scanapi.UserIDHeader, orDefault(s.user, "kim"))
+				w := h.call(t, method, path, "", scanapi.UserIDHeader, cmp.Or(s.user, "kim"))
 				if w.Code != s.wantStatus {
 					t.Errorf("%s: status %d, want %d: %s", s.name, w.Code, s.wantStatus, w.Body)
 				}

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
@@ -22,7 +23,7 @@ const (
 )
 
 // result answers a poll.
-func (s *Server) result(w http.ResponseWriter, r *http.Request, caller Caller) error {
+func (s *Server) result(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	scan, err := s.ownScan(r.Context(), r.PathValue("id"), caller, scanapi.CodeResultNotFound)
 	if err != nil {
 		return err
@@ -39,7 +40,7 @@ func (s *Server) result(w http.ResponseWriter, r *http.Request, caller Caller) e
 }
 
 // cancel deletes a scan. The controllers abort its call and settle its reservation.
-func (s *Server) cancel(w http.ResponseWriter, r *http.Request, caller Caller) error {
+func (s *Server) cancel(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	scan, err := s.ownScan(r.Context(), r.PathValue("id"), caller, scanapi.CodeScanNotFound)
 	if err != nil {
 		return err

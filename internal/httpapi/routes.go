@@ -7,37 +7,34 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
+	"github.com/eco2-team/scan-operator/internal/httpapi/openapi"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// The routes that the gateway lets through without a user.
+// Routes that the OpenAPI document leaves out. The gateway forwards them without a user.
 const (
-	healthPath  = scanapi.SubmitPath + "/health"
-	readyPath   = scanapi.SubmitPath + "/ready"
 	metricsPath = scanapi.SubmitPath + "/metrics"
 	docsPath    = scanapi.SubmitPath + "/docs"
 	openAPIPath = scanapi.SubmitPath + "/openapi.json"
 )
 
-// aliasPrefix begins the older spelling of a result's path. It needs a mux of its own: in one mux
-// /scan/result/{id} and /scan/{id}/result would both match /scan/result/result, which ServeMux refuses.
-const aliasPrefix = scanapi.SubmitPath + "/result/"
-
 // handler answers a request or returns what to tell the client instead.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 // userHandler is a handler of requests that are made for a user.
-type userHandler func(w http.ResponseWriter, r *http.Request, caller Caller) error
+type userHandler func(w http.ResponseWriter, r *http.Request, caller auth.Caller) error
 
 // route is one way to call the API. The OpenAPI document describes the same routes.
 type route struct {
-	method, path string
-	handle       handler
-	operation    operation
+	openapi.Route
+	handle handler
 }
 
 // router finds the handler of a request.
 type router struct {
+	// The older path of a result has a mux of its own: in one mux /scan/result/{id} and /scan/{id}/result would both
+	// match /scan/result/result, which ServeMux refuses.
 	main, aliases *http.ServeMux
 	// paths are the route labels of metrics and logs, by the mux's pattern.
 	paths map[string]string
@@ -46,49 +43,59 @@ type router struct {
 // newRouter registers every route.
 func newRouter(s *Server, categories []scanapi.Category, registry Registry) (*router, error) {
 	routes := apiRoutes(s, categories)
-	document, err := openAPIDocument(routes)
-	if err != nil {
-		return nil, fmt.Errorf("make the OpenAPI document: %w", err)
+	described := make([]openapi.Route, len(routes))
+	for i, r := range routes {
+		described[i] = r.Route
 	}
-	page, err := docsPage(document)
+	document, err := openapi.Generate(described)
 	if err != nil {
-		return nil, fmt.Errorf("make the documentation page: %w", err)
+		return nil, fmt.Errorf("generate the OpenAPI document: %w", err)
+	}
+	page, err := openapi.Page(document)
+	if err != nil {
+		return nil, fmt.Errorf("render the documentation page: %w", err)
 	}
 	gather := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	routes = append(
 		routes,
-		route{method: http.MethodGet, path: "/healthz", handle: s.health},
-		route{method: http.MethodGet, path: "/readyz", handle: s.ready},
-		route{method: http.MethodGet, path: metricsPath, handle: plain(gather)},
-		route{method: http.MethodGet, path: openAPIPath, handle: static("application/json", document)},
-		route{method: http.MethodGet, path: docsPath, handle: static("text/html; charset=utf-8", page)},
+		get("/healthz", s.health),
+		get("/readyz", s.ready),
+		get(metricsPath, plain(gather)),
+		get(openAPIPath, static("application/json", document)),
+		get(docsPath, static("text/html; charset=utf-8", page)),
 	)
 	rt := &router{main: http.NewServeMux(), aliases: http.NewServeMux(), paths: map[string]string{}}
 	for _, r := range routes {
-		pattern := r.method + " " + r.path
-		rt.paths[pattern] = r.path
-		rt.muxOf(r.path).Handle(pattern, s.answer(r.handle))
+		pattern := r.Method + " " + r.Path
+		rt.paths[pattern] = r.Path
+		rt.muxOf(r.Path).Handle(pattern, s.answer(r.handle))
 	}
 	return rt, nil
 }
 
+// get is a route that the OpenAPI document leaves out.
+func get(path string, handle handler) route {
+	return route{openapi.Route{Method: http.MethodGet, Path: path}, handle}
+}
+
+// apiRoutes are the routes that the OpenAPI document describes.
 func apiRoutes(s *Server, categories []scanapi.Category) []route {
 	result, stream := s.forUser(s.result), s.forUser(s.streamByPath)
 	return []route{
-		{http.MethodPost, scanapi.SubmitPath, s.forUser(s.submit), submitOperation},
-		{http.MethodGet, scanapi.ResultPath("{id}"), result, resultOperation},
-		{http.MethodGet, aliasPrefix + "{id}", result, resultOperation.deprecate(scanapi.ResultPath("{id}"))},
-		{http.MethodGet, scanapi.EventsPath("{id}"), stream, eventsOperation},
-		{http.MethodGet, "/api/v1/stream", s.forUser(s.streamByQuery), streamByQueryOperation},
-		{http.MethodDelete, scanapi.ScanPath("{id}"), s.forUser(s.cancel), cancelOperation},
-		{http.MethodGet, scanapi.CategoriesPath, s.forUser(listCategories(categories)), categoriesOperation},
-		{http.MethodGet, healthPath, s.health, healthOperation},
-		{http.MethodGet, readyPath, s.ready, readyOperation},
+		{openapi.Submit, s.forUser(s.submit)},
+		{openapi.Result, result},
+		{openapi.ResultByOlderPath, result},
+		{openapi.Events, stream},
+		{openapi.StreamByQuery, s.forUser(s.streamByQuery)},
+		{openapi.Cancel, s.forUser(s.cancel)},
+		{openapi.Categories, s.forUser(listCategories(categories))},
+		{openapi.Health, s.health},
+		{openapi.Ready, s.ready},
 	}
 }
 
 func (rt *router) muxOf(path string) *http.ServeMux {
-	if strings.HasPrefix(path, aliasPrefix) {
+	if strings.HasPrefix(path, openapi.OlderResultPrefix) {
 		return rt.aliases
 	}
 	return rt.main
@@ -137,7 +144,7 @@ func (s *Server) forUser(handle userHandler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		caller, err := s.authenticator.Authenticate(r)
 		if err != nil {
-			return err
+			return fromAuthentication(err)
 		}
 		if !s.synced() {
 			p := draining()
@@ -153,7 +160,7 @@ func listCategories(categories []scanapi.Category) userHandler {
 	if categories == nil {
 		categories = []scanapi.Category{}
 	}
-	return func(w http.ResponseWriter, _ *http.Request, _ Caller) error {
+	return func(w http.ResponseWriter, _ *http.Request, _ auth.Caller) error {
 		w.Header().Set("Cache-Control", "private, max-age=300")
 		writeJSON(w, http.StatusOK, categories)
 		return nil

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -45,7 +46,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOption
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(o.TLS == nil) // gateways speak it
-	connection := orDefault(o.limits, defaultLimits)
+	connection := cmp.Or(o.limits, defaultLimits)
 	server := &http.Server{
 		Handler:           s,
 		Protocols:         protocols,
@@ -79,7 +80,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOption
 		<-s.clock.After(o.DrainDelay)
 	}
 	s.EndStreams()
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(o.ShutdownTimeout, 10*time.Second))
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(o.ShutdownTimeout, 10*time.Second))
 	defer cancel()
 	err := server.Shutdown(stopping)
 	if err != nil {

@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 	"k8s.io/utils/clock"
 
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -30,8 +32,8 @@ type Options struct {
 	Categories []scanapi.Category
 	// Queue tells positions and waiting times. Default: one that knows nothing.
 	Queue QueueView
-	// Authenticator finds out the user. Default: GatewayAuthenticator with DefaultTrustedProxies.
-	Authenticator Authenticator
+	// Authenticator finds out the user. Default: auth.Gateway with auth.DefaultTrustedProxies.
+	Authenticator auth.Authenticator
 	// Synced says whether WatchHandler has been given every scan there was at the start.
 	Synced func() bool
 	// AllowedOrigins are the origins of web pages that may use the API, as scheme://host[:port].
@@ -72,7 +74,7 @@ type Server struct {
 	scans            Scans
 	models           Models
 	queue            QueueView
-	authenticator    Authenticator
+	authenticator    auth.Authenticator
 	synced           func() bool
 	cors             *cors
 	maxEstimatedWait time.Duration
@@ -106,7 +108,7 @@ func New(o Options) (*Server, error) {
 		o.Queue = noQueueView{}
 	}
 	if o.Authenticator == nil {
-		o.Authenticator = GatewayAuthenticator{TrustedProxies: DefaultTrustedProxies()}
+		o.Authenticator = auth.Gateway{TrustedProxies: auth.DefaultTrustedProxies()}
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
@@ -115,11 +117,11 @@ func New(o Options) (*Server, error) {
 		namespace: o.Namespace, scans: o.Scans, models: o.Models, queue: o.Queue,
 		authenticator: o.Authenticator, synced: o.Synced,
 		maxEstimatedWait: o.MaxEstimatedWait,
-		keepalive:        orDefault(o.Keepalive, 15*time.Second),
-		writeTimeout:     orDefault(o.WriteTimeout, 10*time.Second),
-		apiTimeout:       orDefault(o.APITimeout, 10*time.Second),
+		keepalive:        cmp.Or(o.Keepalive, 15*time.Second),
+		writeTimeout:     cmp.Or(o.WriteTimeout, 10*time.Second),
+		apiTimeout:       cmp.Or(o.APITimeout, 10*time.Second),
 		clock:            o.Clock, log: o.Log, tracer: o.Tracer,
-		hub:          newHub(orDefault(o.MaxStreams, 10000), orDefault(o.MaxStreamsPerUser, 100)),
+		hub:          newHub(cmp.Or(o.MaxStreams, 10000), cmp.Or(o.MaxStreamsPerUser, 100)),
 		census:       newCensus(o.Clock, o.MaxQueuedPerUser, o.MaxQueued),
 		recent:       newRecent(o.Clock),
 		readThroughs: rate.NewLimiter(readThroughRate, readThroughBurst),
@@ -137,14 +139,6 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-func orDefault[T comparable](value, fallback T) T {
-	var zero T
-	if value == zero {
-		return fallback
-	}
-	return value
 }
 
 // Drain makes readiness fail, so that no new requests are sent here. It may be called more than once.

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -22,7 +23,7 @@ const (
 )
 
 // streamByQuery is the older spelling of stream.
-func (s *Server) streamByQuery(w http.ResponseWriter, r *http.Request, caller Caller) error {
+func (s *Server) streamByQuery(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	jobID := r.URL.Query().Get("job_id")
 	if jobID == "" {
 		return invalid(scanapi.CodeJobIDRequired, scanapi.FieldError{Field: "job_id", Rule: "required", Detail: "is required"})
@@ -31,12 +32,12 @@ func (s *Server) streamByQuery(w http.ResponseWriter, r *http.Request, caller Ca
 }
 
 // streamByPath streams the events of the scan in the path.
-func (s *Server) streamByPath(w http.ResponseWriter, r *http.Request, caller Caller) error {
+func (s *Server) streamByPath(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	return s.stream(w, r, caller, r.PathValue("id"))
 }
 
 // stream sends a scan's events until the last one. The handler's own goroutine is all that a stream has.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller Caller, jobID string) error {
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller auth.Caller, jobID string) error {
 	if s.isEnding() {
 		return draining()
 	}

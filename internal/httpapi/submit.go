@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
 	"github.com/eco2-team/scan-operator/internal/tracing"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
@@ -38,7 +39,7 @@ const (
 )
 
 // submit accepts a scan.
-func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller Caller) error {
+func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	request, err := decodeSubmit(w, r)
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller Caller) e
 
 // newScan is the object of a submit. With an idempotency key its name follows from user and key, so that the
 // API server itself refuses a second one, and it carries the hash of what was asked for.
-func newScan(request *scanapi.SubmitRequest, caller Caller, key string) (*v1alpha1.ScanRequest, error) {
+func newScan(request *scanapi.SubmitRequest, caller auth.Caller, key string) (*v1alpha1.ScanRequest, error) {
 	scan := &v1alpha1.ScanRequest{
 		Spec: v1alpha1.ScanRequestSpec{
 			ImageURL: request.ImageURL, UserInput: request.UserInput, Model: request.Model, UserID: caller.UserID,

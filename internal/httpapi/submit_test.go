@@ -408,7 +408,11 @@ func TestSubmitIsTurnedAway(t *testing.T) {
 						t.Fatalf("submit %d: status %d: %s", i, w.Code, w.Body)
 					}
 				}
-				w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody, "X-User-ID", orDefault(tt.user, "kim"))
+				var headers []string
+				if tt.user != "" {
+					headers = []string{scanapi.UserIDHeader, tt.user}
+				}
+				w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody, headers...)
 				if tt.wantCode == "" {
 					if w.Code != http.StatusOK {
 						t.Errorf("status %d: %s", w.Code, w.Body)

@@ -26,8 +26,6 @@ const (
 	maxImageURL           = 2048
 	maxUserInput          = 4000
 	maxModel              = 128
-	maxUserID             = 128
-	maxIdempotencyKey     = 256
 	listedSupportedModels = 64
 )
 
@@ -222,8 +220,8 @@ func idempotencyKey(r *http.Request) (string, error) {
 		rule, detail = "maxItems", "must be sent once"
 	case key == "":
 		rule, detail = "minLength", "must not be empty; leave the header out instead"
-	case len(key) > maxIdempotencyKey:
-		rule, detail = "maxLength", fmt.Sprintf("has more than %d characters", maxIdempotencyKey)
+	case len(key) > scanapi.MaxIdempotencyKeyBytes:
+		rule, detail = "maxLength", fmt.Sprintf("has more than %d characters", scanapi.MaxIdempotencyKeyBytes)
 	case strings.ContainsFunc(key, func(c rune) bool { return c < '!' || c > '~' }):
 		rule, detail = "pattern", "must consist of visible ASCII characters, for example a UUID"
 	default:

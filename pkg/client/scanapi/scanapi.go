@@ -31,6 +31,8 @@ const (
 	UserIDHeader = "X-User-ID"
 	// IdempotencyKeyHeader makes a repeated submit return the first one's answer.
 	IdempotencyKeyHeader = "X-Idempotency-Key"
+	// MaxIdempotencyKeyBytes bounds its value, which is visible ASCII.
+	MaxIdempotencyKeyBytes = 256
 	// RequestIDHeader names the request in the access log.
 	RequestIDHeader = "X-Request-ID"
 	// LastEventIDHeader is the id of the last event that a reconnecting client has seen.

@@ -1,4 +1,4 @@
-package httpapi
+package openapi
 
 import (
 	"bytes"
@@ -16,11 +16,11 @@ import (
 //go:embed docs.html
 var docsTemplate string
 
-// docsPage renders the OpenAPI document as one page that loads nothing else.
-func docsPage(document []byte) ([]byte, error) {
-	var doc openAPI
+// Page renders a document as one HTML page that loads nothing else.
+func Page(document []byte) ([]byte, error) {
+	var doc Document
 	if err := json.Unmarshal(document, &doc); err != nil {
-		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+		return nil, fmt.Errorf("decode the OpenAPI document: %w", err)
 	}
 	page, err := template.New("docs").Funcs(template.FuncMap{
 		"upper": strings.ToUpper, "kind": kindOf, "type": typeName, "codes": codesOf,
@@ -35,8 +35,8 @@ func docsPage(document []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// kindOf says in words what a schema allows, leaving out the name of a struct.
-func kindOf(s *schema) string {
+// kindOf names the types that a schema allows, without the name of a struct.
+func kindOf(s *Schema) string {
 	if s == nil {
 		return ""
 	}
@@ -59,8 +59,8 @@ func kindOf(s *schema) string {
 	return ""
 }
 
-// typeName is the name of the struct that a schema refers to, itself, as an item or as an alternative to null.
-func typeName(s *schema) string {
+// typeName is the name of the struct that a schema refers to, by itself, as an item or as an alternative to null.
+func typeName(s *Schema) string {
 	switch {
 	case s == nil:
 		return ""
@@ -75,8 +75,8 @@ func typeName(s *schema) string {
 	}
 }
 
-// codesOf lists the problem codes of all operations, each once, and those of requests that meet no operation.
-func codesOf(doc openAPI) map[string]string {
+// codesOf lists the problem codes of all operations, each once, and those of requests that match no operation.
+func codesOf(doc Document) map[string]string {
 	codes := map[string]string{
 		scanapi.CodeRouteNotFound:    strconv.Itoa(http.StatusNotFound),
 		scanapi.CodeMethodNotAllowed: strconv.Itoa(http.StatusMethodNotAllowed),

@@ -1,6 +1,7 @@
-package httpapi
+package openapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -9,8 +10,8 @@ import (
 	"time"
 )
 
-// schema is a JSON Schema (2020-12) as OpenAPI 3.1 uses it.
-type schema struct {
+// Schema is a JSON Schema (2020-12) as OpenAPI 3.1 uses it.
+type Schema struct {
 	Ref         string             `json:"$ref,omitempty"`
 	Type        any                `json:"type,omitempty"` // a string, or a list of strings where null is allowed
 	Description string             `json:"description,omitempty"`
@@ -21,17 +22,17 @@ type schema struct {
 	MaxLength   *int               `json:"maxLength,omitempty"`
 	Minimum     *int               `json:"minimum,omitempty"`
 	Maximum     *int               `json:"maximum,omitempty"`
-	Items       *schema            `json:"items,omitempty"`
-	AnyOf       []*schema          `json:"anyOf,omitempty"`
-	Properties  map[string]*schema `json:"properties,omitempty"`
+	Items       *Schema            `json:"items,omitempty"`
+	AnyOf       []*Schema          `json:"anyOf,omitempty"`
+	Properties  map[string]*Schema `json:"properties,omitempty"`
 	Required    []string           `json:"required,omitempty"`
 }
 
 const componentPrefix = "#/components/schemas/"
 
-// schemas makes schemas of Go types and collects those of the structs by name.
+// schemas derives schemas from Go types and collects those of structs by name.
 type schemas struct {
-	components map[string]*schema
+	components map[string]*Schema
 }
 
 var (
@@ -40,26 +41,26 @@ var (
 )
 
 // of returns the schema of a type: a reference for a struct.
-func (c *schemas) of(t reflect.Type) (*schema, error) {
+func (c *schemas) of(t reflect.Type) (*Schema, error) {
 	switch t {
 	case timeType:
-		return &schema{Type: "string", Format: "date-time"}, nil
+		return &Schema{Type: "string", Format: "date-time"}, nil
 	case rawType:
-		return &schema{}, nil
+		return &Schema{}, nil
 	}
 	switch t.Kind() {
 	case reflect.String:
-		return &schema{Type: "string"}, nil
+		return &Schema{Type: "string"}, nil
 	case reflect.Bool:
-		return &schema{Type: "boolean"}, nil
+		return &Schema{Type: "boolean"}, nil
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		return &schema{Type: "integer"}, nil
+		return &Schema{Type: "integer"}, nil
 	case reflect.Slice:
 		items, err := c.of(t.Elem())
 		if err != nil {
 			return nil, err
 		}
-		return &schema{Type: "array", Items: items}, nil
+		return &Schema{Type: "array", Items: items}, nil
 	case reflect.Pointer:
 		elem, err := c.of(t.Elem())
 		if err != nil {
@@ -74,12 +75,12 @@ func (c *schemas) of(t reflect.Type) (*schema, error) {
 }
 
 // ofStruct adds a struct to the components and returns a reference to it.
-func (c *schemas) ofStruct(t reflect.Type) (*schema, error) {
-	ref := &schema{Ref: componentPrefix + t.Name()}
+func (c *schemas) ofStruct(t reflect.Type) (*Schema, error) {
+	ref := &Schema{Ref: componentPrefix + t.Name()}
 	if _, known := c.components[t.Name()]; known {
 		return ref, nil
 	}
-	object := &schema{Type: "object", Properties: map[string]*schema{}}
+	object := &Schema{Type: "object", Properties: map[string]*Schema{}}
 	c.components[t.Name()] = object
 	for field := range fields(t) {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -98,7 +99,7 @@ func (c *schemas) ofStruct(t reflect.Type) (*schema, error) {
 	return ref, nil
 }
 
-// fields are the fields of a struct that JSON knows.
+// fields are the fields of a struct that have a JSON name.
 func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {
 		for f := range t.Fields() {
@@ -109,18 +110,18 @@ func fields(t reflect.Type) func(yield func(reflect.StructField) bool) {
 	}
 }
 
-// orNull is the schema with null allowed too.
-func (s *schema) orNull() *schema {
+// orNull returns the schema with null allowed too.
+func (s *Schema) orNull() *Schema {
 	if kind, ok := s.Type.(string); ok {
 		s.Type = []string{kind, "null"}
 		return s
 	}
-	return &schema{AnyOf: []*schema{s, {Type: "null"}}}
+	return &Schema{AnyOf: []*Schema{s, {Type: "null"}}}
 }
 
-// with adds what a field's tags say. A reference can carry keywords of its own in OpenAPI 3.1.
-func (s *schema) with(tag reflect.StructTag) (*schema, error) {
-	s.Description, s.Format, s.Pattern = tag.Get("doc"), orDefault(tag.Get("format"), s.Format), tag.Get("pattern")
+// with adds the keywords in a field's tags. A reference can have keywords of its own in OpenAPI 3.1.
+func (s *Schema) with(tag reflect.StructTag) (*Schema, error) {
+	s.Description, s.Format, s.Pattern = tag.Get("doc"), cmp.Or(tag.Get("format"), s.Format), tag.Get("pattern")
 	if enum := tag.Get("enum"); enum != "" {
 		s.Enum = strings.Split(enum, ",")
 	}
