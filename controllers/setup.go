@@ -57,10 +57,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	scaleUp := dispatch.NewScaleUpSignal()
 	sched := scheduler.New(scheduler.Options{
 		Clock: clk, Pack: o.Pack, Log: mgr.GetLogger().WithName("scheduler"),
-		Incarnation: strings.ToLower(rand.Text()[:8]),
-		MaxWrites:   o.MaxWrites,
-		Observer:    scanmetrics.NewDecisions(o.Registry),
-		Wanted:      scaleUp.Raise,
+		LeaderTerm: strings.ToLower(rand.Text()[:8]),
+		MaxWrites:  o.MaxWrites,
+		Observer:   scanmetrics.NewDecisions(o.Registry),
+		ScaleUp:    scaleUp.Raise,
 	})
 	o.Registry.MustRegister(scanmetrics.NewLevels(sched))
 	notifier := dispatch.NewLoadNotifier(mgr.GetCache(), sched, scaleUp, clk, o.Namespace)

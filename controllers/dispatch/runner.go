@@ -53,7 +53,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the scheduler: %w", err)
 	}
-	r.Scheduler.Load(state)
+	r.Scheduler.Restore(state)
 	for _, watch := range []struct {
 		obj     client.Object
 		handler toolscache.ResourceEventHandler
@@ -114,8 +114,8 @@ func (r *Runner) load(ctx context.Context) (scheduler.State, error) {
 	return state, nil
 }
 
-// Look implements scheduler.Registry.
-func (r *Runner) Look(ctx context.Context, name types.NamespacedName) (scheduler.Worker, bool, error) {
+// Read implements scheduler.Registry.
+func (r *Runner) Read(ctx context.Context, name types.NamespacedName) (scheduler.Worker, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
 	lease := &coordinationv1.Lease{}

@@ -47,7 +47,7 @@ var _ reconcile.Reconciler = (*Reconciler)(nil)
 // every statusthrottle.Interval. It waits until a new leader has restored its scheduler from the status: an empty ledger
 // must not overwrite what the previous leader stored.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	if err := r.Scheduler.AwaitLoad(ctx); err != nil {
+	if err := r.Scheduler.AwaitRestore(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
 	b := &v1alpha1.TokenBudget{}
@@ -66,7 +66,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.writeStatus(ctx, b, key)
 }
 
-func (r *Reconciler) writeStatus(ctx context.Context, b *v1alpha1.TokenBudget, key scheduler.Key) (ctrl.Result, error) {
+func (r *Reconciler) writeStatus(ctx context.Context, b *v1alpha1.TokenBudget, key scheduler.KeyState) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(b)
 	stats, ok := r.Scheduler.BudgetStats(name)
 	if !ok {
@@ -74,7 +74,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, b *v1alpha1.TokenBudget, k
 	}
 	before := b.DeepCopy()
 	computeBudgetStatus(b, budgetInput{
-		key: key, stats: stats, estimates: r.Scheduler.BudgetEstimates(name), providerError: r.Scheduler.ProviderWord(name),
+		key: key, stats: stats, estimates: r.Scheduler.BudgetEstimates(name), providerError: r.Scheduler.LastProviderError(name),
 		defaultEndpoint: r.DefaultEndpoint, now: r.Clock.Now(),
 	})
 	if !worthWriting(&before.Status, &b.Status) {

@@ -62,10 +62,10 @@ func TestTokenBudgetComesToRest(t *testing.T) {
 	recorder := events.NewFakeRecorder(100)
 	r := &Reconciler{
 		Client: c, Clock: clk, Keys: &SecretChecker{APIReader: c}, Recorder: recorder, throttle: statusthrottle.New(clk),
-		Scheduler:       scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
+		Scheduler:       scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t"}),
 		DefaultEndpoint: "https://api.example.org/v1",
 	}
-	r.Scheduler.Load(scheduler.State{})
+	r.Scheduler.Restore(scheduler.State{})
 	for range 10 {
 		if _, err := r.Reconcile(t.Context(), controllertest.Request("b")); err != nil {
 			t.Fatal(err)
@@ -103,7 +103,7 @@ func TestAStatusIsNotWrittenBeforeItIsRead(t *testing.T) {
 	var n controllertest.Calls
 	clk := clocktesting.NewFakeClock(controllertest.T0)
 	c := controllertest.NewClient(t, &n, controllertest.MakeBudget(), secret(map[string][]byte{"api-key": []byte("sk-1")}))
-	sched := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"})
+	sched := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t"})
 	r := &Reconciler{
 		Client: c, Clock: clk, Keys: &SecretChecker{APIReader: c}, Recorder: events.NewFakeRecorder(10), throttle: statusthrottle.New(clk), Scheduler: sched,
 	}
@@ -120,7 +120,7 @@ func TestAStatusIsNotWrittenBeforeItIsRead(t *testing.T) {
 		_, err := r.Reconcile(t.Context(), controllertest.Request("b"))
 		done <- err
 	}()
-	sched.Load(scheduler.State{})
+	sched.Restore(scheduler.State{})
 	if err := <-done; err != nil || n.Patches != 1 {
 		t.Errorf("error %v and %d status patches after the scheduler is loaded, want one patch", err, n.Patches)
 	}
@@ -175,7 +175,7 @@ func TestTheProvidersWordsAreShown(t *testing.T) {
 	for _, hold := range []budget.HoldReason{budget.HoldUnauthorized, budget.HoldQuotaExhausted} {
 		b := controllertest.MakeBudget()
 		computeBudgetStatus(b, budgetInput{
-			key: scheduler.Key{Ready: true, Reason: v1alpha1.ReasonKeyFound}, stats: budget.Stats{Hold: hold}, providerError: word, now: controllertest.T0,
+			key: scheduler.KeyState{Ready: true, Reason: v1alpha1.ReasonKeyFound}, stats: budget.Stats{Hold: hold}, providerError: word, now: controllertest.T0,
 		})
 		var messages []string
 		for _, c := range b.Status.Conditions {
@@ -188,12 +188,12 @@ func TestTheProvidersWordsAreShown(t *testing.T) {
 }
 
 func TestBudgetConditions(t *testing.T) {
-	ready := scheduler.Key{Ready: true, Reason: v1alpha1.ReasonKeyFound, Message: "found"}
+	ready := scheduler.KeyState{Ready: true, Reason: v1alpha1.ReasonKeyFound, Message: "found"}
 	quota := func(b *v1alpha1.TokenBudget) {
 		b.Spec.Quota = &v1alpha1.TokenQuota{Tokens: 1000, Period: v1alpha1.QuotaPerDay}
 	}
 	tests := map[string]struct {
-		key   scheduler.Key
+		key   scheduler.KeyState
 		stats budget.Stats
 		spec  func(*v1alpha1.TokenBudget)
 		want  map[string]string
@@ -203,7 +203,7 @@ func TestBudgetConditions(t *testing.T) {
 			want: map[string]string{"Ready": "True KeyFound", "Throttled": "False WithinLimits", "QuotaExhausted": "False QuotaAvailable"},
 		},
 		"no Secret": {
-			key:  scheduler.Key{Reason: v1alpha1.ReasonSecretNotFound, Message: "create it"},
+			key:  scheduler.KeyState{Reason: v1alpha1.ReasonSecretNotFound, Message: "create it"},
 			want: map[string]string{"Ready": "False SecretNotFound", "Throttled": "False WithinLimits", "QuotaExhausted": "False QuotaAvailable"},
 		},
 		"a rejected key": {

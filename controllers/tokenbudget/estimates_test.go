@@ -99,8 +99,8 @@ func TestEstimatesGoFromLeaderToLeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sched := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"})
-	sched.Load(scheduler.State{Budgets: []*v1alpha1.TokenBudget{written}, Keys: []scheduler.Key{key}})
+	sched := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t"})
+	sched.Restore(scheduler.State{Budgets: []*v1alpha1.TokenBudget{written}, Keys: []scheduler.KeyState{key}})
 	r := &Reconciler{
 		Client: c, Clock: clk, Keys: keys, Recorder: events.NewFakeRecorder(100), throttle: statusthrottle.New(clk), Scheduler: sched,
 	}

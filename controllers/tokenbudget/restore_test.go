@@ -124,13 +124,13 @@ func TestANewLeaderKnowsWhatTheStatusSays(t *testing.T) {
 				t.Fatalf("a call of %d tokens was not refused", tc.refused)
 			}
 			before := ledger.Stats(now)
-			key := scheduler.Key{Ready: true, Reason: v1alpha1.ReasonKeyFound, Message: "found", Version: "1"}
+			key := scheduler.KeyState{Ready: true, Reason: v1alpha1.ReasonKeyFound, Message: "found", Version: "1"}
 			computeBudgetStatus(b, budgetInput{key: key, stats: before, now: now})
 
 			sched := scheduler.New(scheduler.Options{
-				Clock: clocktesting.NewFakeClock(now.Add(tc.after)), Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t",
+				Clock: clocktesting.NewFakeClock(now.Add(tc.after)), Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t",
 			})
-			sched.Load(scheduler.State{Budgets: []*v1alpha1.TokenBudget{b}, Keys: []scheduler.Key{key}})
+			sched.Restore(scheduler.State{Budgets: []*v1alpha1.TokenBudget{b}, Keys: []scheduler.KeyState{key}})
 			after, ok := sched.BudgetStats(types.NamespacedName{Namespace: b.Namespace, Name: b.Name})
 			if !ok {
 				t.Fatal("the budget is not known")

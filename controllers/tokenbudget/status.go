@@ -15,7 +15,7 @@ import (
 
 // budgetInput is what a budget's status is derived from.
 type budgetInput struct {
-	key   scheduler.Key
+	key   scheduler.KeyState
 	stats budget.Stats
 	// estimates are those of the budget's models, the latest first.
 	estimates []budget.Estimate

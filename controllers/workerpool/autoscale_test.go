@@ -42,7 +42,7 @@ func newPoolWorld(t *testing.T, pool *v1alpha1.WorkerPool, objs ...client.Object
 	w.c = controllertest.NewClient(t, &w.n, append(objs, pool, b)...)
 	w.r = poolReconciler(w.c, w.clk)
 	w.r.Scheduler.PoolChanged(pool)
-	w.r.Scheduler.BudgetChanged(b, scheduler.Key{Ready: true, Version: "1"})
+	w.r.Scheduler.BudgetChanged(b, scheduler.KeyState{Ready: true, Version: "1"})
 	return w
 }
 

@@ -29,7 +29,7 @@ import (
 func poolReconciler(c client.Client, clk *clocktesting.FakeClock) *Reconciler {
 	return &Reconciler{
 		Client: c, APIReader: c, Clock: clk, Recorder: events.NewFakeRecorder(100), throttle: statusthrottle.New(clk),
-		Scheduler: scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"}),
+		Scheduler: scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t"}),
 		Workers:   WorkerDefaults{Image: "scan-operator:1", ServiceAccountName: "scan-worker", DefaultEndpoint: "https://api.example.org/v1"},
 	}
 }

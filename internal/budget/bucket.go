@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// instant is a point in time: nanoseconds since the ledger was made. It may be negative.
-type instant int64
+// ledgerTime is a point in time: nanoseconds since the ledger was made. It may be negative.
+type ledgerTime int64
 
 const (
-	never instant = math.MaxInt64
+	never ledgerTime = math.MaxInt64
 
 	// micro is one token (or request) in the unit of levels: millionths.
 	micro = 1_000_000
@@ -30,7 +30,7 @@ type bucket struct {
 	rate   uint64
 	window uint64 // nanoseconds
 	part   uint64 // refill below one micro: 0 … window-1, in micro ÷ window
-	at     instant
+	at     ledgerTime
 }
 
 // rateOf is the rate at which a share of a limit refills.
@@ -39,7 +39,7 @@ func rateOf(limit, share int64) uint64 {
 }
 
 // advance refills up to an instant. Time running backwards refills nothing.
-func (b *bucket) advance(to instant) {
+func (b *bucket) advance(to ledgerTime) {
 	elapsed := int64(to - b.at)
 	if elapsed <= 0 {
 		return

@@ -46,7 +46,7 @@ func TestRefillIsExact(t *testing.T) {
 		for range 1000 {
 			step := rng.Int64N(int64(window) / 2000)
 			total += step
-			b.advance(b.at + instant(step))
+			b.advance(b.at + ledgerTime(step))
 		}
 		want := new(big.Int).Mul(big.NewInt(limit), big.NewInt(share))
 		want.Mul(want, big.NewInt(total)).Quo(want, big.NewInt(int64(window)))
@@ -68,7 +68,7 @@ func TestBucketEdges(t *testing.T) {
 	}
 	b = full()
 	b.level = -b.capacity
-	b.advance(instant(time.Minute))
+	b.advance(ledgerTime(time.Minute))
 	if b.level != 0 {
 		t.Errorf("level %d a minute after minus the capacity, want 0", b.level)
 	}

@@ -197,15 +197,15 @@ func (e *Estimator) Restore(list []Estimate) {
 		k.at = one.At
 		k.ratios = slices.Repeat([]int64{min(max(one.Ratio, ratioLeast), ratioMost)}, min(max(one.Proofs, 0), ratioSamples))
 		k.usual = Expectation{
-			Charge: capped(one.Usual.Charge, maxLimit), Input: capped(one.Usual.Input, maxLimit),
-			Output: capped(one.Usual.Output, maxLimit), Seconds: capped(one.Usual.Seconds, day.Seconds()),
+			Charge: clampTo(one.Usual.Charge, maxLimit), Input: clampTo(one.Usual.Input, maxLimit),
+			Output: clampTo(one.Usual.Output, maxLimit), Seconds: clampTo(one.Usual.Seconds, day.Seconds()),
 			Samples: max(one.Usual.Samples, 0),
 		}
 	}
 }
 
-// capped cuts a number to one from zero to most; what is no number becomes zero.
-func capped(n, most float64) float64 {
+// clampTo cuts a number to one from zero to most; what is no number becomes zero.
+func clampTo(n, most float64) float64 {
 	if !(n > 0) {
 		return 0
 	}

@@ -119,7 +119,7 @@ func (f *fuzzLedger) check() {
 	if s.ReservedTokens != reserved || int(s.InFlight) != len(f.open) {
 		f.t.Fatalf("reserved %d in %d calls, want %d in %d", s.ReservedTokens, s.InFlight, reserved, len(f.open))
 	}
-	for u, pending := range f.l.pipe.pending {
+	for u, pending := range f.l.inflight.pending {
 		if pending < 0 {
 			f.t.Fatalf("pending %v of unit %d", pending, u)
 		}
@@ -180,8 +180,8 @@ func FuzzLedger(f *testing.F) {
 		}
 		g.now = g.now.Add(time.Hour)
 		g.check()
-		if g.l.pipe.pending != (sums{}) {
-			t.Fatalf("pending %v when all is done", g.l.pipe.pending)
+		if g.l.inflight.pending != (sums{}) {
+			t.Fatalf("pending %v when all is done", g.l.inflight.pending)
 		}
 	})
 }

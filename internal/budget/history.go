@@ -9,7 +9,7 @@ const (
 	// historyEntries bounds the memory of a history, and with coalesceWithin how far it reaches back: 16 s at any
 	// call rate, minutes at usual ones. Words about older instants are worth nothing: the bucket has turned over.
 	historyEntries = 8192
-	coalesceWithin = instant(2 * time.Millisecond)
+	coalesceWithin = ledgerTime(2 * time.Millisecond)
 )
 
 // sums are cumulative reservations: tokens and calls.
@@ -17,7 +17,7 @@ type sums [units]int64
 
 // historyEntry says that the sums were reached at an instant, or at most coalesceWithin later.
 type historyEntry struct {
-	at   instant
+	at   ledgerTime
 	sums sums
 }
 
@@ -37,7 +37,7 @@ func (h *history) entry(i int) *historyEntry {
 }
 
 // add records a reservation. Instants must not decrease.
-func (h *history) add(at instant, cost sums) {
+func (h *history) add(at ledgerTime, cost sums) {
 	for u := range h.total {
 		h.total[u] += cost[u]
 	}
@@ -59,7 +59,7 @@ func (h *history) add(at instant, cost sums) {
 }
 
 // remove takes a reservation of an instant back, as if it had never been made.
-func (h *history) remove(at instant, cost sums) {
+func (h *history) remove(at ledgerTime, cost sums) {
 	for u := range h.total {
 		h.total[u] -= cost[u]
 	}
@@ -76,7 +76,7 @@ func (h *history) remove(at instant, cost sums) {
 
 // until returns what had been reserved at an instant: everything up to it, and perhaps what followed within
 // coalesceWithin. It returns false where the instant is too long ago.
-func (h *history) until(at instant) (sums, bool) {
+func (h *history) until(at ledgerTime) (sums, bool) {
 	i := sort.Search(len(h.entries), func(i int) bool { return h.entry(i).at > at })
 	if i == 0 {
 		return sums{}, h.fromStart

@@ -10,15 +10,15 @@ import (
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	type made struct {
-		at   instant
+		at   ledgerTime
 		cost sums
 	}
 	rng := rand.New(rand.NewPCG(1, 3))
 	h := history{fromStart: true}
 	all := make([]made, 0, 3*historyEntries)
-	var at instant
+	var at ledgerTime
 	for range 3 * historyEntries {
-		at += instant(rng.Int64N(int64(10 * time.Millisecond)))
+		at += ledgerTime(rng.Int64N(int64(10 * time.Millisecond)))
 		m := made{at, sums{rng.Int64N(5000), 1}}
 		h.add(m.at, m.cost)
 		all = append(all, m)
@@ -29,11 +29,11 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	oldest := h.entry(0).at
-	if got := at - oldest; got < instant(16*time.Second) {
+	if got := at - oldest; got < ledgerTime(16*time.Second) {
 		t.Errorf("reaches back %v, want 16 s at least", time.Duration(got))
 	}
 	for range 2000 {
-		when := oldest + instant(rng.Int64N(int64(at-oldest)))
+		when := oldest + ledgerTime(rng.Int64N(int64(at-oldest)))
 		var low, high sums // Everything until then, and what may have been joined to it.
 		for _, m := range all {
 			for u := range m.cost {

@@ -20,27 +20,27 @@ const (
 const (
 	// probeFirst is the time to the first probe call of an exhausted quota or a refused key. It doubles with each
 	// that fails, up to probeLast.
-	probeFirst = instant(30 * time.Second)
-	probeLast  = instant(5 * time.Minute)
+	probeFirst = ledgerTime(30 * time.Second)
+	probeLast  = ledgerTime(5 * time.Minute)
 
 	// A changed key reaches the workers when their kubelet has refreshed the mounted Secret, which takes it up to
 	// a minute and a half. Until then a refused call may still have carried the old key, or none: for keySpread
 	// after a change a refusal is probed every keyProbe.
-	keySpread = instant(2 * time.Minute)
-	keyProbe  = instant(10 * time.Second)
+	keySpread = ledgerTime(2 * time.Minute)
+	keyProbe  = ledgerTime(10 * time.Second)
 )
 
 // hold keeps all calls back but probes.
 type hold struct {
 	active   bool
-	since    instant
-	interval instant
-	next     instant // of the next probe; never: no probe
-	probe    string  // id of the probe that is under way, or empty
+	since    ledgerTime
+	interval ledgerTime
+	next     ledgerTime // of the next probe; never: no probe
+	probe    string     // id of the probe that is under way, or empty
 }
 
 // gate says whether a probe may go, and if not, until when the hold lasts; never: until something happens.
-func (h *hold) gate(now instant) (probe bool, until instant) {
+func (h *hold) gate(now ledgerTime) (probe bool, until ledgerTime) {
 	if h.probe != "" {
 		return false, never
 	}
@@ -51,14 +51,14 @@ func (h *hold) gate(now instant) (probe bool, until instant) {
 type holds struct {
 	quota, key hold
 	version    string
-	known      bool    // version was set
-	changed    instant // when the key changed last
+	known      bool       // version was set
+	changed    ledgerTime // when the key changed last
 }
 
 func (h *holds) init() { h.changed = -never }
 
 // gate says whether calls are held, until when, and if not, whether the next one is a probe.
-func (h *holds) gate(now instant) (probe bool, until instant, held bool) {
+func (h *holds) gate(now ledgerTime) (probe bool, until ledgerTime, held bool) {
 	for _, one := range [...]*hold{&h.quota, &h.key} {
 		if !one.active {
 			continue
@@ -91,7 +91,7 @@ func (h *holds) canceled(id string) {
 }
 
 // inconclusive ends a probe that proved nothing: the next one may go after the same interval.
-func (h *holds) inconclusive(id string, now instant) {
+func (h *holds) inconclusive(id string, now ledgerTime) {
 	for _, one := range [...]*hold{&h.quota, &h.key} {
 		if one.active && one.probe == id {
 			one.probe, one.next = "", now+one.interval
@@ -100,7 +100,7 @@ func (h *holds) inconclusive(id string, now instant) {
 }
 
 // settled learns from a call that ended.
-func (h *holds) settled(id string, r Result, reserved, now instant) {
+func (h *holds) settled(id string, r Result, reserved, now ledgerTime) {
 	switch r.Class {
 	case v1alpha1.FailureQuotaExhausted:
 		h.exhausted(id, r, now)
@@ -120,7 +120,7 @@ func (h *holds) settled(id string, r Result, reserved, now instant) {
 
 // exhausted holds everything for want of quota. Only a probe that fails makes the interval longer: calls that
 // were under way when the quota ran out fail together.
-func (h *holds) exhausted(id string, r Result, now instant) {
+func (h *holds) exhausted(id string, r Result, now ledgerTime) {
 	q := &h.quota
 	switch {
 	case !q.active:
@@ -130,12 +130,12 @@ func (h *holds) exhausted(id string, r Result, now instant) {
 	default:
 		return
 	}
-	q.probe, q.next = "", now+max(q.interval, instant(min(r.RetryAfter, day)))
+	q.probe, q.next = "", now+max(q.interval, ledgerTime(min(r.RetryAfter, day)))
 }
 
 // unauthorized holds everything until the key changes or a probe works: the provider may accept the key later, and
 // a worker may have got it later than we did. A call from before a change carried the old key.
-func (h *holds) unauthorized(id string, reserved, now instant) {
+func (h *holds) unauthorized(id string, reserved, now ledgerTime) {
 	if reserved < h.changed {
 		return
 	}
@@ -155,7 +155,7 @@ func (h *holds) unauthorized(id string, reserved, now instant) {
 }
 
 // setKey notes which key is in use. Another one ends the hold for the key, and may well have quota.
-func (h *holds) setKey(version string, now instant) {
+func (h *holds) setKey(version string, now ledgerTime) {
 	if h.known && h.version == version {
 		return
 	}

@@ -162,7 +162,7 @@ func TestLateKey(t *testing.T) {
 	s.reserve(false)
 }
 
-func (i instant) duration() time.Duration { return time.Duration(i) }
+func (i ledgerTime) duration() time.Duration { return time.Duration(i) }
 
 // TestBothHolds: a probe that the key fails does not end the quota's hold, and a new key lets one go at once.
 func TestBothHolds(t *testing.T) {

@@ -18,16 +18,16 @@ const (
 
 const (
 	// maxDispatchDelay bounds what calls that were slow to be sent can raise the dispatch delay to.
-	maxDispatchDelay = instant(30 * time.Second)
+	maxDispatchDelay = ledgerTime(30 * time.Second)
 	// dispatchMargin is added to the longest time from Reserve to sending seen lately: the way to the provider.
-	dispatchMargin = instant(500 * time.Millisecond)
+	dispatchMargin = ledgerTime(500 * time.Millisecond)
 	// tickEvery is how often slow changes are looked at: recovery, forgetting.
-	tickEvery = instant(time.Second)
+	tickEvery = ledgerTime(time.Second)
 )
 
 // call is a reservation whose outcome is not known yet.
 type call struct {
-	at     instant
+	at     ledgerTime
 	tokens int64
 	seq    int // its place in the pipeline
 	probe  bool
@@ -38,7 +38,7 @@ type call struct {
 // prove what the first was charged.
 type alone struct {
 	seq  int
-	next instant
+	next ledgerTime
 }
 
 // Ledger is the account of one budget. It is not safe for concurrent use: it is owned by the scheduler's lock.
@@ -47,13 +47,13 @@ type alone struct {
 type Ledger struct {
 	limits Limits
 	start  time.Time // instant zero
-	now    instant
-	ticked instant
+	now    ledgerTime
+	ticked ledgerTime
 
-	meters [meters]meter
-	pipe   pipeline
-	past   history
-	calls  map[string]call
+	meters   [meters]meter
+	inflight inflightRing
+	past     history
+	calls    map[string]call
 
 	// reserved is the sum of the reservations in calls.
 	reserved  int64
@@ -138,19 +138,19 @@ func (l *Ledger) ratePercent() float64 {
 }
 
 // delay is the longest time from Reserve to admission that is reckoned with.
-func (l *Ledger) delay() instant {
-	d := instant(l.limits.DispatchDelay)
+func (l *Ledger) delay() ledgerTime {
+	d := ledgerTime(l.limits.DispatchDelay)
 	if d <= 0 {
-		d = instant(DefaultDispatchDelay)
+		d = ledgerTime(DefaultDispatchDelay)
 	}
 	return max(d, min(l.dispatch.longest+dispatchMargin, maxDispatchDelay))
 }
 
 // at is the instant of a time. Times centuries away are cut.
-func (l *Ledger) at(t time.Time) instant { return instant(t.Sub(l.start)) }
+func (l *Ledger) at(t time.Time) ledgerTime { return ledgerTime(t.Sub(l.start)) }
 
 // time is the time of an instant; zero where it never comes.
-func (l *Ledger) time(at instant) time.Time {
+func (l *Ledger) time(at ledgerTime) time.Time {
 	if at == never {
 		return time.Time{}
 	}
@@ -158,7 +158,7 @@ func (l *Ledger) time(at instant) time.Time {
 }
 
 // advance brings everything up to now: calls whose dispatch delay is over land, buckets refill, holds age.
-func (l *Ledger) advance(now time.Time) instant {
+func (l *Ledger) advance(now time.Time) ledgerTime {
 	to := max(l.at(now), l.now)
 	due := to-l.ticked >= tickEvery
 	if due { // First, or calls of a bound that shrinks would land in the past.
@@ -178,23 +178,23 @@ func (l *Ledger) advance(now time.Time) instant {
 }
 
 // landUntil charges the calls whose dispatch delay is over.
-func (l *Ledger) landUntil(to instant) {
+func (l *Ledger) landUntil(to ledgerTime) {
 	delay := l.delay()
-	for d := l.pipe.oldest(); d != nil; d = l.pipe.oldest() {
+	for d := l.inflight.oldest(); d != nil; d = l.inflight.oldest() {
 		if !d.landed {
 			if d.at+delay > to {
 				return
 			}
-			l.land(l.pipe.head, d.at+delay)
+			l.land(l.inflight.head, d.at+delay)
 		}
-		l.pipe.pop()
+		l.inflight.pop()
 	}
 }
 
 // land charges a call to every meter: at this instant, at the latest, the provider has.
-func (l *Ledger) land(seq int, at instant) {
-	d := l.pipe.get(seq)
-	if d == nil || !l.pipe.settle(seq) {
+func (l *Ledger) land(seq int, at ledgerTime) {
+	d := l.inflight.get(seq)
+	if d == nil || !l.inflight.markLanded(seq) {
 		return
 	}
 	for i := range l.meters {
@@ -203,12 +203,12 @@ func (l *Ledger) land(seq int, at instant) {
 }
 
 // tick looks at what changes slowly.
-func (l *Ledger) tick(to instant) {
+func (l *Ledger) tick(to ledgerTime) {
 	elapsed := to - l.ticked
 	l.ticked = to
 	for i := range l.meters {
 		if m := &l.meters[i]; m.active {
-			m.follow.fade(elapsed, m.perSecond())
+			m.others.fade(elapsed, m.perSecond())
 		}
 	}
 	if l.headers.expire(to) {
@@ -235,8 +235,8 @@ func (l *Ledger) Reserve(id string, tokens int64, now time.Time) Verdict {
 	}
 	cost := sums{tokens, 1}
 	token := &l.meters[tokenMeter]
-	alone := token.policy.level == token.policy.capacity && l.pipe.pending[tokenUnit] == 0
-	c := call{at: l.now, tokens: tokens, seq: l.pipe.push(dispatch{at: l.now, cost: cost}), probe: v.Probe, alone: alone}
+	alone := token.policy.level == token.policy.capacity && l.inflight.pending[tokenUnit] == 0
+	c := call{at: l.now, tokens: tokens, seq: l.inflight.push(dispatch{at: l.now, cost: cost}), probe: v.Probe, alone: alone}
 	l.past.add(l.now, cost)
 	l.alone.next = min(l.alone.next, l.now)
 	if alone {
@@ -263,13 +263,13 @@ func (l *Ledger) Check(tokens int64, now time.Time) Verdict {
 		return Verdict{Dimension: Held, RetryAt: l.time(until)}
 	}
 	cost := sums{tokens, 1}
-	worst, dimension := instant(math.MinInt64), None
+	worst, dimension := ledgerTime(math.MinInt64), None
 	for i := range l.meters {
 		m := &l.meters[i]
-		if !m.active || m.fits(cost, l.pipe.pending, at) {
+		if !m.active || m.fits(cost, l.inflight.pending, at) {
 			continue
 		}
-		if when := m.fitsAt(cost, &l.pipe, l.delay(), at); when > worst {
+		if when := m.fitsAt(cost, &l.inflight, l.delay(), at); when > worst {
 			worst, dimension = when, m.dimension
 		}
 	}
@@ -314,7 +314,7 @@ func (l *Ledger) Cancel(id string, now time.Time) bool {
 	cost := sums{c.tokens, 1}
 	l.past.remove(c.at, cost)
 	l.usage.add(c.at, cost, -1)
-	if l.pipe.settle(c.seq) {
+	if l.inflight.markLanded(c.seq) {
 		return true
 	}
 	for i := range l.meters {
@@ -363,7 +363,7 @@ func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	l.take(id)
 	rejected := r.Class == v1alpha1.FailureRateLimited || r.Class == v1alpha1.FailureQuotaExhausted
 	if rejected {
-		l.turnedAway(c, at)
+		l.settleRejected(c, at)
 	} else {
 		l.land(c.seq, at)
 	}
@@ -382,20 +382,20 @@ func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 		l.slow.hit(at)
 		l.setRates()
 	case "":
-		l.rejection.row = 0
+		l.rejection.consecutive = 0
 	default:
 	}
 	return settlement
 }
 
-// turnedAway ends a call that the provider rejected: it took a request, not the tokens. (That rejections count is
+// settleRejected ends a call that the provider rejected: it took a request, not the tokens. (That rejections count is
 // documented, what they cost is not; a sample showed it to be a request. Should it be more, then the bucket is empty
 // anyway after a rejection, and the headers tell.)
-func (l *Ledger) turnedAway(c call, at instant) {
+func (l *Ledger) settleRejected(c call, at ledgerTime) {
 	tokens := sums{c.tokens, 0}
 	l.past.remove(c.at, tokens)
 	l.usage.add(c.at, tokens, -1)
-	pending := l.pipe.settle(c.seq)
+	pending := l.inflight.markLanded(c.seq)
 	for i := range l.meters {
 		switch m := &l.meters[i]; {
 		case !pending:

@@ -88,8 +88,8 @@ func TestNeverRejected(t *testing.T) {
 func wantEmpty(t *testing.T, l *Ledger, now time.Time) {
 	t.Helper()
 	s := l.Stats(now)
-	if s.ReservedTokens != 0 || s.InFlight != 0 || l.pipe.pending != (sums{}) {
-		t.Errorf("leaked: reserved %d in %d calls, pending %v", s.ReservedTokens, s.InFlight, l.pipe.pending)
+	if s.ReservedTokens != 0 || s.InFlight != 0 || l.inflight.pending != (sums{}) {
+		t.Errorf("leaked: reserved %d in %d calls, pending %v", s.ReservedTokens, s.InFlight, l.inflight.pending)
 	}
 }
 

@@ -42,7 +42,7 @@ type meter struct {
 	window    time.Duration
 
 	policy, mirror bucket
-	follow         follower
+	others         otherUsage
 
 	// raise is what the mirror has yet to be raised by, in micro.
 	raise int64
@@ -50,16 +50,16 @@ type meter struct {
 	// raise beyond it means that the policy bucket was charged too much as well.
 	withheld int64
 	// blockedUntil is the end of a rejection's Retry-After.
-	blockedUntil instant
+	blockedUntil ledgerTime
 
 	// nearFull is when the policy bucket was last within refundShare of being full; refundable is what late
 	// cancellations of calls since then may give back. The mirror takes none from before it was lowered.
-	nearFull, lowered instant
+	nearFull, lowered ledgerTime
 	refundable        int64
 }
 
 // newMeter returns an active meter with full buckets.
-func newMeter(d Dimension, u unit, limit int64, window time.Duration, at instant) meter {
+func newMeter(d Dimension, u unit, limit int64, window time.Duration, at ledgerTime) meter {
 	m := meter{dimension: d, unit: u, active: true, window: window, blockedUntil: -never}
 	m.policy.at, m.mirror.at = at, at
 	m.policy.window, m.mirror.window = uint64(window), uint64(window)
@@ -74,7 +74,7 @@ func (m *meter) resize(limit int64) {
 	m.mirror.resize(m.limit * micro)
 	m.raise, m.withheld = 0, 0
 	m.nearFull, m.lowered, m.refundable = m.policy.at, m.policy.at, 0
-	m.follow.forget()
+	m.others.reset()
 }
 
 // perSecond is the limit's refill, in units per second.
@@ -86,13 +86,13 @@ func (m *meter) setRates(share int64) {
 	m.policy.rate = rateOf(m.limit, share)
 	foreign := 0.0
 	if m.limit > 0 {
-		foreign = m.follow.foreign / m.perSecond()
+		foreign = m.others.perSecond / m.perSecond()
 	}
 	m.mirror.rate = rateOf(m.limit, whole-int64(math.Ceil(foreign*whole)))
 }
 
 // advance refills up to an instant.
-func (m *meter) advance(to instant) {
+func (m *meter) advance(to ledgerTime) {
 	elapsed := to - m.mirror.at
 	if elapsed <= 0 {
 		return
@@ -105,14 +105,14 @@ func (m *meter) advance(to instant) {
 	if m.raise > 0 {
 		m.lift(min(m.raise, m.raiseIn(elapsed)))
 	}
-	if m.follow.foreign > 0 {
-		m.withhold(int64(m.follow.foreign * float64(elapsed) / float64(time.Second) * micro))
+	if m.others.perSecond > 0 {
+		m.withhold(int64(m.others.perSecond * float64(elapsed) / float64(time.Second) * micro))
 	}
 }
 
 // raiseIn is how far the mirror may be raised in a time, in micro.
-func (m *meter) raiseIn(elapsed instant) int64 {
-	if elapsed > instant(m.window) {
+func (m *meter) raiseIn(elapsed ledgerTime) int64 {
+	if elapsed > ledgerTime(m.window) {
 		return m.policy.capacity
 	}
 	return int64(m.perSecond() * micro / raiseShare * (float64(elapsed) / float64(time.Second)))
@@ -140,7 +140,7 @@ func (m *meter) lower(n int64) {
 func (m *meter) withhold(n int64) { m.withheld = min(m.withheld+n, m.policy.capacity) }
 
 // land charges a call.
-func (m *meter) land(cost sums, at instant) {
+func (m *meter) land(cost sums, at ledgerTime) {
 	if !m.active {
 		return
 	}
@@ -150,7 +150,7 @@ func (m *meter) land(cost sums, at instant) {
 }
 
 // refund gives back the charge of a call that landed here but was never sent.
-func (m *meter) refund(cost sums, reserved instant) {
+func (m *meter) refund(cost sums, reserved ledgerTime) {
 	back := cost[m.unit] * micro
 	if !m.active || back == 0 || reserved <= m.nearFull || back > m.refundable {
 		return
@@ -163,7 +163,7 @@ func (m *meter) refund(cost sums, reserved instant) {
 }
 
 // empty leaves nothing to reserve, and blocks until an instant.
-func (m *meter) empty(pending sums, until instant) {
+func (m *meter) empty(pending sums, until ledgerTime) {
 	p := pending[m.unit] * micro
 	m.policy.level = min(m.policy.level, p)
 	m.nearFull, m.refundable = m.policy.at, 0
@@ -175,22 +175,22 @@ func (m *meter) empty(pending sums, until instant) {
 
 // available is what may be reserved, in micro.
 func (m *meter) available(pending sums) int64 {
-	return min(m.policy.level, m.mirror.level-m.follow.cushion) - pending[m.unit]*micro
+	return min(m.policy.level, m.mirror.level-m.others.safetyMargin) - pending[m.unit]*micro
 }
 
 // wanted is what the mirror must have for a call of this cost: the cushion on top, but never more than there can
 // be, or a large call would wait for ever.
-func (m *meter) wanted(cost int64) int64 { return min(cost+m.follow.cushion, m.mirror.capacity) }
+func (m *meter) wanted(cost int64) int64 { return min(cost+m.others.safetyMargin, m.mirror.capacity) }
 
 // fits says whether a call of this cost can be reserved.
-func (m *meter) fits(cost, pending sums, now instant) bool {
+func (m *meter) fits(cost, pending sums, now ledgerTime) bool {
 	c, p := cost[m.unit]*micro, pending[m.unit]*micro
 	return now >= m.blockedUntil && m.policy.level-p >= c && m.mirror.level-p >= m.wanted(c)
 }
 
 // fitsAt is when a call of this cost fits if nothing else is reserved and no answer comes: calls in the pipeline
 // land when their dispatch delay is over. It is never where it does not come about.
-func (m *meter) fitsAt(cost sums, pipe *pipeline, delay, now instant) instant {
+func (m *meter) fitsAt(cost sums, pipe *inflightRing, delay, now ledgerTime) ledgerTime {
 	c := cost[m.unit] * micro
 	at := max(now, m.blockedUntil)
 	at = max(at, bucketFitsAt(m.policy, m.unit, c, pipe, delay, 0, 0))
@@ -204,7 +204,7 @@ func (m *meter) fitsAt(cost sums, pipe *pipeline, delay, now instant) instant {
 // Landing takes as much from the level as from what is pending, so as long as the bucket does not run full on the
 // way, calls that land change nothing. Only where c and what is pending do not fit the capacity together must
 // some land first.
-func bucketFitsAt(b bucket, u unit, c int64, pipe *pipeline, delay instant, raise int64, lift uint64) instant {
+func bucketFitsAt(b bucket, u unit, c int64, pipe *inflightRing, delay ledgerTime, raise int64, lift uint64) ledgerTime {
 	pending := pipe.pending[u] * micro
 	for seq := pipe.head; c+pending > b.capacity && seq < pipe.next; seq++ {
 		d := pipe.get(seq)
@@ -219,7 +219,7 @@ func bucketFitsAt(b bucket, u unit, c int64, pipe *pipeline, delay instant, rais
 	if raise > 0 && need > 0 {
 		raising := bucket{rate: b.rate + lift, window: b.window, part: b.part}
 		if wait, ok := raising.timeFor(need); ok && float64(raise) >= float64(wait)*float64(lift)/float64(b.window) {
-			return b.at + instant(wait)
+			return b.at + ledgerTime(wait)
 		}
 		need -= raise
 	}
@@ -227,5 +227,5 @@ func bucketFitsAt(b bucket, u unit, c int64, pipe *pipeline, delay instant, rais
 	if !ok || int64(wait) > int64(never-max(b.at, 0)) {
 		return never
 	}
-	return b.at + instant(wait)
+	return b.at + ledgerTime(wait)
 }

@@ -9,9 +9,9 @@ import (
 
 const (
 	// networkSlack bounds the time from a worker's sending a call to the provider's admitting it.
-	networkSlack = instant(250 * time.Millisecond)
+	networkSlack = ledgerTime(250 * time.Millisecond)
 	// clockSkew is how far a worker's clock may be off ours before its words are misjudged.
-	clockSkew = instant(50 * time.Millisecond)
+	clockSkew = ledgerTime(50 * time.Millisecond)
 	// dayLimitFrom tells request limits per day from those per minute by the window the headers imply.
 	dayLimitFrom = 30 * time.Minute
 )
@@ -20,23 +20,23 @@ const (
 // arrive out of order, and an older one must not undo a newer one.
 type headerLimits struct {
 	tokens, requests int64
-	at               [meters]instant
+	observedAt       [meters]ledgerTime
 	// inherited is until when limits that an earlier leader knew stand without a word that confirms them.
-	inherited instant
+	inherited ledgerTime
 }
 
 // expire drops inherited limits that no word has confirmed, and says whether there were any: headers may have
 // gone missing, and the spec may have changed.
-func (h *headerLimits) expire(now instant) bool {
+func (h *headerLimits) expire(now ledgerTime) bool {
 	if h.inherited == 0 || now < h.inherited {
 		return false
 	}
 	h.inherited = 0
 	dropped := false
-	if h.tokens > 0 && h.at[tokenMeter] == 0 {
+	if h.tokens > 0 && h.observedAt[tokenMeter] == 0 {
 		h.tokens, dropped = 0, true
 	}
-	if h.requests > 0 && h.at[requestMeter] == 0 {
+	if h.requests > 0 && h.observedAt[requestMeter] == 0 {
 		h.requests, dropped = 0, true
 	}
 	return dropped
@@ -44,21 +44,21 @@ func (h *headerLimits) expire(now instant) bool {
 
 // dispatchTimes remembers how long calls take from Reserve to being sent.
 type dispatchTimes struct {
-	longest instant // fades by half in about a minute; -1 while unknown
+	longest ledgerTime // fades by half in about a minute; -1 while unknown
 }
 
-func (d *dispatchTimes) seen(took instant) { d.longest = max(d.longest, took) }
+func (d *dispatchTimes) seen(took ledgerTime) { d.longest = max(d.longest, took) }
 
-func (d *dispatchTimes) fade(elapsed instant) {
+func (d *dispatchTimes) fade(elapsed ledgerTime) {
 	if d.longest > 0 {
-		d.longest = instant(float64(d.longest) * math.Exp2(-float64(elapsed)/float64(time.Minute)))
+		d.longest = ledgerTime(float64(d.longest) * math.Exp2(-float64(elapsed)/float64(time.Minute)))
 	}
 }
 
-// word is what the provider said of one bucket: so much was left right after a certain admission, which lies
+// observation is what the provider said of one bucket: so much was left right after a certain admission, which lies
 // between two instants, with so much of ours charged by then.
-type word struct {
-	from, to  instant
+type observation struct {
+	from, to  ledgerTime
 	remaining int64
 	// certain and possible are what had been reserved, in all, of which the provider had seen all and at most.
 	certain, possible int64
@@ -68,8 +68,8 @@ type word struct {
 
 // observe follows the provider's headers. It returns what the call was charged, where that is proved: the bucket
 // was full before it and nothing else of ours was on its way.
-func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool, now instant) int64 {
-	o = sane(o)
+func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool, now ledgerTime) int64 {
+	o = clampObservation(o)
 	w, spoken := l.admission(c, o, now)
 	l.followLimits(o, w.from)
 	possible, ok := l.past.until(w.to + clockSkew)
@@ -91,7 +91,7 @@ func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool,
 		if own := c.cost()[m.unit]; charged && c.at > spoken && w.certain+own <= w.possible {
 			w.certain += own // The word was spoken after the call itself was charged.
 		}
-		m.hear(w, l.past.total[m.unit], l.pipe.pending[m.unit]*micro, now)
+		m.apply(w, l.past.total[m.unit], l.inflight.pending[m.unit]*micro, now)
 	}
 	l.setRates()
 	if c.alone && !rejected && l.alone.next > w.to && l.alone.seq == c.seq && o.LimitTokens > 0 {
@@ -100,8 +100,8 @@ func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool,
 	return 0
 }
 
-// sane is an observation without numbers that cannot be.
-func sane(o v1alpha1.RateLimitObservation) v1alpha1.RateLimitObservation {
+// clampObservation is an observation without numbers that cannot be.
+func clampObservation(o v1alpha1.RateLimitObservation) v1alpha1.RateLimitObservation {
 	for _, limit := range [...]*int64{&o.LimitTokens, &o.LimitRequests, &o.ProjectLimitTokens} {
 		*limit = max(0, min(*limit, maxLimit))
 	}
@@ -116,13 +116,13 @@ func (c call) cost() sums { return sums{c.tokens, 1} }
 
 // admission is when the provider admitted a call, and the latest instant of reservations it had surely seen by
 // then.
-func (l *Ledger) admission(c call, o v1alpha1.RateLimitObservation, now instant) (w word, spoken instant) {
+func (l *Ledger) admission(c call, o v1alpha1.RateLimitObservation, now ledgerTime) (w observation, spoken ledgerTime) {
 	if o.SentAt.IsZero() {
-		return word{from: c.at, to: min(now, c.at+l.delay())}, c.at - l.delay()
+		return observation{from: c.at, to: min(now, c.at+l.delay())}, c.at - l.delay()
 	}
 	sent := min(max(l.at(o.SentAt.Time), c.at), now)
 	l.dispatch.seen(sent - c.at)
-	w = word{from: sent, to: min(now, sent+networkSlack)}
+	w = observation{from: sent, to: min(now, sent+networkSlack)}
 	return w, sent - l.dispatch.longest - clockSkew - coalesceWithin
 }
 
@@ -167,7 +167,7 @@ func (l *Ledger) requestLimitOf(o v1alpha1.RateLimitObservation) int {
 // networkSlack may have been admitted in the other order; of their limits the lower one counts.
 //
 // With a raised limit the mirror stays as low as it is: the words that follow raise it.
-func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent instant) {
+func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent ledgerTime) {
 	changed := false
 	had := [meters]int64{}
 	for i := range l.meters {
@@ -175,11 +175,11 @@ func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent instant) {
 		if had[i] = m.mirror.level; !m.active {
 			had[i] = math.MaxInt64
 		}
-		limit, spoken := l.shown(i, o), l.headers.at[i]
+		limit, spoken := l.shown(i, o), l.headers.observedAt[i]
 		if limit <= 0 || spoken != 0 && (sent < spoken || limit > m.limit && sent < spoken+networkSlack) {
 			continue
 		}
-		l.headers.at[i] = sent
+		l.headers.observedAt[i] = sent
 		if m.active && m.limit == limit {
 			continue
 		}
@@ -216,36 +216,36 @@ func (l *Ledger) discover(i int, limit int64) int64 {
 	return m.mirror.capacity
 }
 
-// hear takes the provider's word on this meter's bucket. Total is everything reserved until now, pending what of
+// apply takes the provider's word on this meter's bucket. Total is everything reserved until now, pending what of
 // it may not have landed, in micro.
 //
 // Between two instants without the bucket running full, level + own charges − refill changes only by what others
 // take. That sum (follower calls it standing) makes words about different instants comparable, in whatever order
 // they arrive.
-func (m *meter) hear(w word, total, pending int64, now instant) {
-	f := &m.follow
+func (m *meter) apply(w observation, total, pending int64, now ledgerTime) {
+	f := &m.others
 	f.note(w, m.perSecond())
 	f.estimate(m.perSecond(), float64(m.limit), now)
-	f.guard(m.mirror.capacity)
+	f.coverClusters(m.mirror.capacity)
 
 	// At most this much is there: more of ours may have been on its way, and less refill may have come.
 	standing := float64(w.remaining+1) - m.perSecond()*w.from.seconds() + float64(w.possible)
-	most := standing + m.perSecond()*now.seconds() - float64(total) - f.foreign*(now-w.to).seconds()
+	most := standing + m.perSecond()*now.seconds() - float64(total) - f.perSecond*(now-w.to).seconds()
 	have := m.mirror.level - pending
 	if gap := have - clampMicro(most); gap > 0 {
 		m.lower(gap)
-		f.surprised(gap, m.mirror.capacity)
+		f.onOvershoot(gap, m.mirror.capacity)
 		return
 	}
 	m.raise = 0
-	least, ok := f.least(m.perSecond(), float64(m.limit), float64(total), now)
+	least, ok := f.lowerBound(m.perSecond(), float64(m.limit), float64(total), now)
 	if ok {
 		m.raise = max(0, min(clampMicro(least), m.mirror.capacity-pending)-have)
 	}
 }
 
 // seconds is an instant as seconds since the ledger was made.
-func (i instant) seconds() float64 { return float64(i) / float64(time.Second) }
+func (i ledgerTime) seconds() float64 { return float64(i) / float64(time.Second) }
 
 // clampMicro converts tokens to micro, within what an int64 can hold with room to add.
 func clampMicro(tokens float64) int64 {

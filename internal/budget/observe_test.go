@@ -101,7 +101,7 @@ func TestStrangerComesAndGoes(t *testing.T) {
 	w.run(3 * time.Minute)
 	w.foreign = stranger(w, limit2M, 0.3)
 	w.run(5 * time.Minute)
-	if got := w.ledger.Stats(w.now).Tokens.ForeignPerMinute; got < limit2M/10 {
+	if got := w.ledger.Stats(w.now).Tokens.OtherUsagePerMinute; got < limit2M/10 {
 		t.Errorf("%d tokens/min believed to be used by others, %d are", got, limit2M*3/10)
 	}
 	w.foreign = nil

@@ -54,14 +54,14 @@ func (q *quota) exhausted() bool { return q.limit != nil && (q.short || q.used >
 // reservation counts.
 func (q *quota) settle(reserved int64, r Result) {
 	used := r.Usage.Input + r.Usage.Output
-	if used == 0 && mayHaveWorked(r.Class) {
+	if used == 0 && mayBeBilled(r.Class) {
 		used = reserved
 	}
 	q.used += used
 }
 
-// mayHaveWorked says whether a call that ended so may have been worked on, and billed, by the provider.
-func mayHaveWorked(class v1alpha1.FailureClass) bool {
+// mayBeBilled says whether a call that ended so may have been worked on, and billed, by the provider.
+func mayBeBilled(class v1alpha1.FailureClass) bool {
 	switch class {
 	case "", v1alpha1.FailureTimeout, v1alpha1.FailureWorkerLost, v1alpha1.FailureInternal,
 		v1alpha1.FailureInvalidOutput, v1alpha1.FailureRefused, v1alpha1.FailureNotClassifiable:

@@ -10,34 +10,34 @@ import (
 const (
 	// slowHold is how long the halved rate is kept after a "slow down", slowRecovery when the full rate is back:
 	// in between it grows linearly.
-	slowHold     = instant(3 * time.Minute)
-	slowRecovery = instant(15 * time.Minute)
+	slowHold     = ledgerTime(3 * time.Minute)
+	slowRecovery = ledgerTime(15 * time.Minute)
 	// slowTogether is the time in which several "slow down" count as one: calls under way fail together.
-	slowTogether = instant(10 * time.Second)
+	slowTogether = ledgerTime(10 * time.Second)
 	// slowLeast is the smallest part of the rate.
 	slowLeast = 1.0 / 16
 
 	// rejectedTogether is the time in which several 429s count as one.
-	rejectedTogether = instant(time.Second)
+	rejectedTogether = ledgerTime(time.Second)
 	// blindWait is how long a bucket is blocked after a 429 that says neither what is left nor how long to wait. It
 	// doubles with each in a row, up to blindLongest.
-	blindWait    = instant(time.Second)
-	blindLongest = instant(16 * time.Second)
+	blindWait    = ledgerTime(time.Second)
+	blindLongest = ledgerTime(16 * time.Second)
 	// blindShare is what others are believed to use more of, after a 429 without headers, as a part of the refill.
 	blindShare = 0.1
 	// headersGone is when headers count as missing.
-	headersGone = instant(time.Minute)
+	headersGone = ledgerTime(time.Minute)
 )
 
 // slowdown is the recovery from a 503 "slow down".
 type slowdown struct {
 	active bool
-	at     instant // of the last one
-	base   float64 // part of the rate right after it
+	at     ledgerTime // of the last one
+	base   float64    // part of the rate right after it
 }
 
 // hit halves the rate there is.
-func (s *slowdown) hit(now instant) {
+func (s *slowdown) hit(now ledgerTime) {
 	if s.active && now-s.at < slowTogether {
 		return
 	}
@@ -46,7 +46,7 @@ func (s *slowdown) hit(now instant) {
 }
 
 // factor is the part of the rate in force: halved, held, then growing linearly to 1.
-func (s *slowdown) factor(now instant) float64 {
+func (s *slowdown) factor(now ledgerTime) float64 {
 	since := now - s.at
 	switch {
 	case !s.active || since >= slowRecovery:
@@ -59,18 +59,18 @@ func (s *slowdown) factor(now instant) float64 {
 }
 
 // recovering says whether the rate is still below its target.
-func (s *slowdown) recovering(now instant) bool { return s.active && now-s.at < slowRecovery }
+func (s *slowdown) recovering(now ledgerTime) bool { return s.active && now-s.at < slowRecovery }
 
 // rejections remembers 429s.
 type rejections struct {
-	seen bool
-	last instant
-	row  int // blind ones since a call succeeded
+	seen        bool
+	last        ledgerTime
+	consecutive int // blind ones since a call succeeded
 }
 
 // rateLimited empties the bucket that was short and blocks it for Retry-After. What the bucket really had is the
 // word of the headers, which the meters have followed already.
-func (l *Ledger) rateLimited(c call, r Result, now instant) {
+func (l *Ledger) rateLimited(c call, r Result, now ledgerTime) {
 	i := l.shortOf(c, r.Observation)
 	m := &l.meters[i]
 	if m.unit == requestUnit {
@@ -83,20 +83,20 @@ func (l *Ledger) rateLimited(c call, r Result, now instant) {
 	if !m.active {
 		return
 	}
-	wait := instant(max(0, min(r.RetryAfter, day)))
+	wait := ledgerTime(max(0, min(r.RetryAfter, day)))
 	if wait == 0 && r.Observation == nil {
-		wait = min(blindWait<<min(l.rejection.row, 4), blindLongest)
+		wait = min(blindWait<<min(l.rejection.consecutive, 4), blindLongest)
 		if !again {
-			l.rejection.row++
+			l.rejection.consecutive++
 		}
 	}
-	m.empty(l.pipe.pending, now+wait)
+	m.empty(l.inflight.pending, now+wait)
 	if again {
 		return
 	}
-	m.follow.rejected(m.mirror.capacity)
-	if !l.limits.FollowHeaders || !m.follow.heard || now-m.follow.at > headersGone {
-		m.follow.foreign = min(m.follow.foreign+blindShare*m.perSecond(), foreignMost*m.perSecond())
+	m.others.onRejection(m.mirror.capacity)
+	if !l.limits.FollowHeaders || !m.others.observed || now-m.others.at > headersGone {
+		m.others.perSecond = min(m.others.perSecond+blindShare*m.perSecond(), othersMost*m.perSecond())
 	}
 	l.setRates()
 }

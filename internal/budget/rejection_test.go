@@ -126,7 +126,7 @@ func TestSlowDownReturns(t *testing.T) {
 	s := slowdown{}
 	s.hit(0)
 	last := s.factor(0)
-	for at := instant(0); at <= slowRecovery; at += instant(time.Second) {
+	for at := ledgerTime(0); at <= slowRecovery; at += ledgerTime(time.Second) {
 		got := s.factor(at)
 		if got < last || got-last > 0.001 {
 			t.Fatalf("at %v: %.4f after %.4f", time.Duration(at), got, last)

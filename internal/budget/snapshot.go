@@ -106,7 +106,7 @@ func (l *Ledger) Restore(snap Snapshot, reservations []Reservation, now time.Tim
 			left = 0 // Not known, and refilled within a minute.
 		}
 		start := max(0, min(left-since[m.unit], m.limit)) * micro
-		m.policy.level = min(start+l.pipe.pending[m.unit]*micro, m.policy.capacity) // more may be pending than a lower limit holds
+		m.policy.level = min(start+l.inflight.pending[m.unit]*micro, m.policy.capacity) // more may be pending than a lower limit holds
 		m.mirror.level = m.policy.level
 	}
 	l.restoreHolds(snap, now)
@@ -141,7 +141,7 @@ func (l *Ledger) restoreCalls(list []Reservation, snapshot time.Time) sums {
 				since[u] += cost[u]
 			}
 		}
-		if at > l.now-instant(time.Minute) {
+		if at > l.now-ledgerTime(time.Minute) {
 			l.usage.add(at, cost, 1)
 		}
 		if _, again := l.calls[r.ID]; r.Done || again {
@@ -149,7 +149,7 @@ func (l *Ledger) restoreCalls(list []Reservation, snapshot time.Time) sums {
 		}
 		c := call{at: at, tokens: tokens, seq: math.MaxInt}
 		if at+l.delay() > l.now {
-			c.seq = l.pipe.push(dispatch{at: at, cost: cost})
+			c.seq = l.inflight.push(dispatch{at: at, cost: cost})
 		}
 		l.calls[r.ID] = c
 		l.reserved += tokens
@@ -193,6 +193,6 @@ func (l *Ledger) restoreHolds(snap Snapshot, now time.Time) {
 	case HoldUnauthorized:
 		l.holds.key = hold{active: true, since: l.now, interval: keyProbe, next: l.now}
 	default:
-		l.meters[tokenMeter].blockedUntil = min(resume, l.now+instant(time.Minute))
+		l.meters[tokenMeter].blockedUntil = min(resume, l.now+ledgerTime(time.Minute))
 	}
 }

@@ -36,9 +36,9 @@ type Level struct {
 	Window time.Duration
 	// Available is what may be reserved now. It may be negative after the provider's limit fell.
 	Available int64
-	// ForeignPerMinute is what others are believed to use of the limit, per minute. Our own calls being charged
+	// OtherUsagePerMinute is what others are believed to use of the limit, per minute. Our own calls being charged
 	// more than was reserved shows here too.
-	ForeignPerMinute int64
+	OtherUsagePerMinute int64
 }
 
 // PerSecond is what we may use of the bucket's refill, per second: a part of the limit, in percent, and no more than
@@ -48,7 +48,7 @@ func (l *Level) PerSecond(ratePercent int32) float64 {
 		return 0
 	}
 	refill := float64(l.Limit) / l.Window.Seconds()
-	return max(0, min(refill*float64(ratePercent)/100, refill-float64(l.ForeignPerMinute)/60))
+	return max(0, min(refill*float64(ratePercent)/100, refill-float64(l.OtherUsagePerMinute)/60))
 }
 
 // Stats is where a budget stands.
@@ -106,7 +106,7 @@ func (l *Ledger) Stats(now time.Time) Stats {
 		Tokens: *l.level(tokenMeter), Project: l.level(projectMeter), RequestsPerDay: l.level(dailyMeter),
 		QuotaUsed: l.quota.used, QuotaPeriodStart: l.quota.start, QuotaPeriodEnd: l.quota.end,
 		QuotaExhausted: l.quota.exhausted(),
-		Throttled:      l.rejection.seen && l.now-l.rejection.last < instant(time.Minute) || l.slow.recovering(l.now),
+		Throttled:      l.rejection.seen && l.now-l.rejection.last < ledgerTime(time.Minute) || l.slow.recovering(l.now),
 		DispatchDelay:  time.Duration(l.delay()),
 		BlockedSeconds: l.blocked.seconds(l.now),
 	}
@@ -144,8 +144,8 @@ func (l *Ledger) level(i int) *Level {
 		return nil
 	}
 	return &Level{
-		Limit: m.limit, Window: m.window, Available: floorTokens(m.available(l.pipe.pending)),
-		ForeignPerMinute: int64(m.follow.foreign * 60),
+		Limit: m.limit, Window: m.window, Available: floorTokens(m.available(l.inflight.pending)),
+		OtherUsagePerMinute: int64(m.others.perSecond * 60),
 	}
 }
 
@@ -184,10 +184,10 @@ type usage struct {
 }
 
 // second is which second an instant lies in.
-func (i instant) second() int64 { return int64(math.Floor(i.seconds())) }
+func (i ledgerTime) second() int64 { return int64(math.Floor(i.seconds())) }
 
 // add counts a reservation of an instant: once, or, with -1, as never made.
-func (u *usage) add(at instant, cost sums, times int64) {
+func (u *usage) add(at ledgerTime, cost sums, times int64) {
 	second := at.second()
 	s := &u.slots[((second%usageSlots)+usageSlots)%usageSlots]
 	if s.second != second {
@@ -202,7 +202,7 @@ func (u *usage) add(at instant, cost sums, times int64) {
 }
 
 // lastMinute sums up the last 60 seconds, to the second.
-func (u *usage) lastMinute(now instant) sums {
+func (u *usage) lastMinute(now ledgerTime) sums {
 	var total sums
 	for i := range u.slots {
 		if s := &u.slots[i]; s.second > now.second()-usageSlots && s.second <= now.second() {
@@ -218,13 +218,13 @@ func (u *usage) lastMinute(now instant) sums {
 // beyond the instant at which the call would have fitted.
 type blocked struct {
 	by    Dimension
-	since instant
-	until instant
+	since ledgerTime
+	until ledgerTime
 	sum   [dimensions]time.Duration
 }
 
 // note takes a verdict of Reserve.
-func (b *blocked) note(v Verdict, now, retryAt instant) {
+func (b *blocked) note(v Verdict, now, retryAt ledgerTime) {
 	b.settle(now)
 	b.by, b.since, b.until = v.Dimension, now, retryAt
 	if v.OK || v.Dimension == TooLarge {
@@ -235,14 +235,14 @@ func (b *blocked) note(v Verdict, now, retryAt instant) {
 }
 
 // settle counts what has passed.
-func (b *blocked) settle(now instant) {
+func (b *blocked) settle(now ledgerTime) {
 	if b.by != None {
 		b.sum[b.by] += time.Duration(max(0, min(now, b.until)-b.since))
 		b.since = now
 	}
 }
 
-func (b *blocked) seconds(now instant) [dimensions]float64 {
+func (b *blocked) seconds(now ledgerTime) [dimensions]float64 {
 	b.settle(now)
 	var s [dimensions]float64
 	for i, d := range b.sum {

@@ -47,9 +47,9 @@ func TestPerSecond(t *testing.T) {
 		"all of it":                     {Level{Limit: 60_000, Window: time.Minute}, 100, 1000},
 		"a part":                        {Level{Limit: 60_000, Window: time.Minute}, 95, 950},
 		"a day's":                       {Level{Limit: 86_400, Window: day}, 50, 0.5},
-		"others use less than is left":  {Level{Limit: 60_000, Window: time.Minute, ForeignPerMinute: 3000}, 90, 900},
-		"others use more than that":     {Level{Limit: 60_000, Window: time.Minute, ForeignPerMinute: 18_000}, 95, 700},
-		"others use more than there is": {Level{Limit: 60_000, Window: time.Minute, ForeignPerMinute: 90_000}, 95, 0},
+		"others use less than is left":  {Level{Limit: 60_000, Window: time.Minute, OtherUsagePerMinute: 3000}, 90, 900},
+		"others use more than that":     {Level{Limit: 60_000, Window: time.Minute, OtherUsagePerMinute: 18_000}, 95, 700},
+		"others use more than there is": {Level{Limit: 60_000, Window: time.Minute, OtherUsagePerMinute: 90_000}, 95, 0},
 		"a limit that is not in use":    {Level{}, 95, 0},
 	}
 	for name, test := range tests {

@@ -67,5 +67,5 @@ func (q *Queue) leads(e *entry) bool {
 		return false
 	}
 	first := e.lane.firstOf(e.band())
-	return e.flow.account.counter-first.account.counter > q.maxPass*costScale
+	return e.flow.owner.counter-first.owner.counter > q.maxPass*costScale
 }

@@ -3,7 +3,7 @@ package queue
 import "time"
 
 func dueBefore(a, b *entry) bool {
-	x, y := instant(a.item.NotBefore), instant(b.item.NotBefore)
+	x, y := unixNanos(a.item.NotBefore), unixNanos(b.item.NotBefore)
 	if x != y {
 		return x < y
 	}
@@ -15,7 +15,7 @@ func stateOf(item *Item, now int64) State {
 	switch {
 	case item.Suspended:
 		return Suspended
-	case !item.NotBefore.IsZero() && instant(item.NotBefore) > now:
+	case !item.NotBefore.IsZero() && unixNanos(item.NotBefore) > now:
 		return BackingOff
 	default:
 		return Ready
@@ -24,7 +24,7 @@ func stateOf(item *Item, now int64) State {
 
 // promote readies the items whose time has come.
 func (q *Queue) promote(now int64) {
-	for e := q.delayed.top(); e != nil && instant(e.item.NotBefore) <= now; e = q.delayed.top() {
+	for e := q.delayed.top(); e != nil && unixNanos(e.item.NotBefore) <= now; e = q.delayed.top() {
 		q.displace(e)
 		e.state = Ready
 		q.place(e)

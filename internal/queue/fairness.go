@@ -42,28 +42,28 @@ func (q *Queue) cost(user string, tokens int64) int64 {
 	return cost
 }
 
-// account is the counter of one user in one domain.
-type account struct {
+// userCounter is the counter of one user in one domain.
+type userCounter struct {
 	domain  *domain
 	user    string
 	counter int64
 	// credit is what was refunded since the user was last active: it did not stay
 	// away, its items were on their way.
 	credit int64
-	// holds is the number of ready items, and of operations that keep the user
+	// pins is the number of ready items, and of operations that keep the user
 	// active while they move one.
-	holds int
+	pins int
 	// flows has one element for each lane and band with ready items of the user.
-	flows []*flow
+	flows []*userFlow
 	// index is the place among the active or among the idle users of the domain.
 	index int
 }
 
 // level is what decides whether an idle account still matters.
-func (a *account) level() int64 { return a.counter + a.credit }
+func (u *userCounter) level() int64 { return u.counter + u.credit }
 
-func (a *account) flow(l *lane, b band) *flow {
-	for _, f := range a.flows {
+func (u *userCounter) flow(l *lane, b band) *userFlow {
+	for _, f := range u.flows {
 		if f.lane == l && f.band == b {
 			return f
 		}
@@ -71,29 +71,29 @@ func (a *account) flow(l *lane, b band) *flow {
 	return nil
 }
 
-func (a *account) drop(f *flow) {
-	i, last := slices.Index(a.flows, f), len(a.flows)-1
-	a.flows[i], a.flows[last] = a.flows[last], nil
-	a.flows = a.flows[:last]
+func (u *userCounter) removeFlow(f *userFlow) {
+	i, last := slices.Index(u.flows, f), len(u.flows)-1
+	u.flows[i], u.flows[last] = u.flows[last], nil
+	u.flows = u.flows[:last]
 }
 
 // domain is a group of lanes that draw on the same budgets.
 type domain struct {
-	name     string
-	lanes    []*lane
-	accounts map[string]*account
+	name  string
+	lanes []*lane
+	users map[string]*userCounter
 	// active holds the users with ready items, the least counter on top.
-	active heap[account]
+	active heap[userCounter]
 	// idle holds the others, the least level on top.
-	idle heap[account]
+	idle heap[userCounter]
 	// lastLeft is the counter of the user that was the last to become idle.
 	lastLeft int64
 	// served is the sum of tokens taken.
 	served int64
 	// index is the place among the busy or among the resting domains.
 	index int
-	// restedAt numbers the domains in the order in which they came to rest.
-	restedAt uint64
+	// parkedAt numbers the domains in the order in which they came to rest.
+	parkedAt uint64
 	// turn is the place among the domains that have something to offer.
 	turn int
 
@@ -103,8 +103,8 @@ type domain struct {
 // floor is where a newly active user starts: at the least served active user or,
 // if there is none, at the one that was active last.
 func (d *domain) floor() int64 {
-	if a := d.active.top(); a != nil {
-		return a.counter
+	if u := d.active.top(); u != nil {
+		return u.counter
 	}
 	return d.lastLeft
 }
@@ -112,14 +112,14 @@ func (d *domain) floor() int64 {
 // entryLevel is the counter that the user has, or would have if it became active
 // now.
 func (d *domain) entryLevel(user string) int64 {
-	a := d.accounts[user]
+	u := d.users[user]
 	switch {
-	case a == nil:
+	case u == nil:
 		return d.floor()
-	case a.holds > 0:
-		return a.counter
+	case u.pins > 0:
+		return u.counter
 	default:
-		return max(a.counter, d.floor()-a.credit)
+		return max(u.counter, d.floor()-u.credit)
 	}
 }
 
@@ -129,15 +129,15 @@ func (q *Queue) domain(name string) *domain {
 	if d, ok := q.domains[name]; ok {
 		return d
 	}
-	place := func(a *account) *int { return &a.index }
+	place := func(u *userCounter) *int { return &u.index }
 	d := &domain{
-		name:     name,
-		accounts: map[string]*account{},
-		active:   heap[account]{less: func(a, b *account) bool { return a.counter < b.counter }, place: place},
-		idle:     heap[account]{less: func(a, b *account) bool { return a.level() < b.level() }, place: place},
+		name:   name,
+		users:  map[string]*userCounter{},
+		active: heap[userCounter]{less: func(u, b *userCounter) bool { return u.counter < b.counter }, place: place},
+		idle:   heap[userCounter]{less: func(u, b *userCounter) bool { return u.level() < b.level() }, place: place},
 	}
 	q.domains[name] = d
-	q.settle(d)
+	q.park(d)
 	return d
 }
 
@@ -149,98 +149,98 @@ func (q *Queue) find(key Lane) *domain {
 	return q.domains[q.domainOf(key)]
 }
 
-// settle adds a domain to the resting ones.
-func (q *Queue) settle(d *domain) {
-	q.rests++
-	d.restedAt = q.rests
-	q.resting.push(d)
-	q.settled = append(q.settled, d)
+// park adds a domain to the resting ones.
+func (q *Queue) park(d *domain) {
+	q.parks++
+	d.parkedAt = q.parks
+	q.parked.push(d)
+	q.newlyParked = append(q.newlyParked, d)
 }
 
-// rouse moves a domain that gets its first lane to the busy ones.
-func (d *domain) rouse(q *Queue) {
-	q.resting.remove(d)
+// activate moves a domain that gets its first lane to the busy ones.
+func (d *domain) activate(q *Queue) {
+	q.parked.remove(d)
 	d.index = len(q.busy)
 	q.busy = append(q.busy, d)
 }
 
-// rest moves a domain that lost its last lane to the resting ones.
-func (d *domain) rest(q *Queue) {
+// deactivate moves a domain that lost its last lane to the resting ones.
+func (d *domain) deactivate(q *Queue) {
 	last := len(q.busy) - 1
 	q.busy[d.index] = q.busy[last]
 	q.busy[d.index].index = d.index
 	q.busy[last] = nil
 	q.busy = q.busy[:last]
-	q.settle(d)
-	q.retire(d)
+	q.park(d)
+	q.drop(d)
 }
 
-// account returns the user's account in the domain and creates it if needed. A
+// userCounter returns the user's account in the domain and creates it if needed. A
 // new one is idle.
-func (d *domain) account(q *Queue, user string) *account {
-	if a, ok := d.accounts[user]; ok {
-		return a
+func (d *domain) userCounter(q *Queue, user string) *userCounter {
+	if u, ok := d.users[user]; ok {
+		return u
 	}
-	a := &account{domain: d, user: user}
-	d.accounts[user] = a
-	d.idle.push(a)
+	u := &userCounter{domain: d, user: user}
+	d.users[user] = u
+	d.idle.push(u)
 	q.idleUsers++
-	return a
+	return u
 }
 
-// hold makes a user active or keeps it so.
-func (q *Queue) hold(a *account) {
-	a.holds++
-	if a.holds > 1 {
+// pin makes a user active or keeps it so.
+func (q *Queue) pin(u *userCounter) {
+	u.pins++
+	if u.pins > 1 {
 		return
 	}
-	d := a.domain
-	d.idle.remove(a)
+	d := u.domain
+	d.idle.remove(u)
 	q.idleUsers--
-	a.counter = max(a.counter, d.floor()-a.credit)
-	a.credit = 0
-	d.active.push(a)
+	u.counter = max(u.counter, d.floor()-u.credit)
+	u.credit = 0
+	d.active.push(u)
 }
 
-// unhold undoes one hold.
-func (q *Queue) unhold(a *account) {
-	a.holds--
-	if a.holds > 0 {
+// unpin undoes one hold.
+func (q *Queue) unpin(u *userCounter) {
+	u.pins--
+	if u.pins > 0 {
 		return
 	}
-	d := a.domain
-	d.active.remove(a)
+	d := u.domain
+	d.active.remove(u)
 	if d.active.len() == 0 {
-		d.lastLeft = a.counter
+		d.lastLeft = u.counter
 	}
-	d.idle.push(a)
+	d.idle.push(u)
 	q.idleUsers++
 	q.limitIdle(d)
 }
 
 // add changes a user's counter and moves its flows to their new places: O(f log
 // n) for f lanes and bands with ready items of the user, of which there are few.
-func (a *account) add(cost int64) {
-	for _, f := range a.flows {
+func (u *userCounter) add(cost int64) {
+	for _, f := range u.flows {
 		f.lane.flows.remove(f)
 	}
-	a.counter = max(a.counter+cost, 0)
-	for _, f := range a.flows {
+	u.counter = max(u.counter+cost, 0)
+	for _, f := range u.flows {
 		f.recount()
 		f.lane.flows.insert(f)
 		f.lane.stale = true
 	}
-	if a.holds > 0 {
-		a.domain.active.fix(a)
+	if u.pins > 0 {
+		u.domain.active.fix(u)
 	} else {
-		a.domain.idle.fix(a)
+		u.domain.idle.fix(u)
 	}
 }
 
 // charge books a taken item.
-func (q *Queue) charge(a *account, e *entry) {
-	a.domain.served += e.item.Tokens
-	a.add(e.cost)
+func (q *Queue) charge(u *userCounter, e *entry) {
+	u.domain.served += e.item.Tokens
+	u.add(e.cost)
 }
 
 // Refund gives back to the user what was charged for an item of the lane that was
@@ -251,15 +251,15 @@ func (q *Queue) charge(a *account, e *entry) {
 // its user starts at the floor, to which a refund would lead it at most.
 func (q *Queue) Refund(lane Lane, user string, tokens int64) {
 	d := q.find(lane)
-	if d == nil || d.accounts[user] == nil {
+	if d == nil || d.users[user] == nil {
 		return
 	}
-	a := d.accounts[user]
+	u := d.users[user]
 	cost := q.cost(user, max(clampTokens(tokens), 0))
-	if a.holds == 0 {
-		a.credit += cost
+	if u.pins == 0 {
+		u.credit += cost
 	}
-	a.add(-cost)
+	u.add(-cost)
 }
 
 // Adjust charges the user for the difference between what an item of the lane
@@ -269,8 +269,8 @@ func (q *Queue) Refund(lane Lane, user string, tokens int64) {
 func (q *Queue) Adjust(lane Lane, user string, delta int64) {
 	cost := q.cost(user, clampTokens(delta))
 	d := q.find(lane)
-	if d != nil && d.accounts[user] != nil {
-		d.accounts[user].add(cost)
+	if d != nil && d.users[user] != nil {
+		d.users[user].add(cost)
 		return
 	}
 	if cost <= 0 {
@@ -279,10 +279,10 @@ func (q *Queue) Adjust(lane Lane, user string, delta int64) {
 	if d == nil {
 		d = q.domain(q.domainOf(lane))
 	}
-	a := d.account(q, user)
-	a.add(d.floor() + cost)
+	u := d.userCounter(q, user)
+	u.add(d.floor() + cost)
 	q.limitIdle(d)
-	q.retire(d)
+	q.drop(d)
 }
 
 // collect forgets the idle users whose counters make no difference any more:
@@ -294,19 +294,19 @@ func (q *Queue) collect() {
 	for _, d := range q.busy {
 		q.collectIn(d)
 	}
-	for i, d := range q.settled {
-		q.settled[i] = nil
+	for i, d := range q.newlyParked {
+		q.newlyParked[i] = nil
 		if q.domains[d.name] == d && len(d.lanes) == 0 {
 			q.collectIn(d)
-			q.retire(d)
+			q.drop(d)
 		}
 	}
-	q.settled = q.settled[:0]
+	q.newlyParked = q.newlyParked[:0]
 }
 
 func (q *Queue) collectIn(d *domain) {
-	for a := d.idle.top(); a != nil && a.level() <= d.floor(); a = d.idle.top() {
-		q.forget(a)
+	for u := d.idle.top(); u != nil && u.level() <= d.floor(); u = d.idle.top() {
+		q.forget(u)
 	}
 }
 
@@ -315,7 +315,7 @@ func (q *Queue) collectIn(d *domain) {
 // the users that lead by the least, who gain least by being forgotten.
 func (q *Queue) limitIdle(d *domain) {
 	for q.idleUsers > q.maxIdle {
-		victim := q.resting.top()
+		victim := q.parked.top()
 		if victim == nil || victim == d {
 			q.forget(d.idle.top())
 			continue
@@ -323,23 +323,23 @@ func (q *Queue) limitIdle(d *domain) {
 		for victim.idle.len() > 0 {
 			q.forget(victim.idle.top())
 		}
-		q.retire(victim)
+		q.drop(victim)
 	}
 }
 
 // forget drops an idle account.
-func (q *Queue) forget(a *account) {
-	d := a.domain
-	d.idle.remove(a)
+func (q *Queue) forget(u *userCounter) {
+	d := u.domain
+	d.idle.remove(u)
 	q.idleUsers--
-	delete(d.accounts, a.user)
+	delete(d.users, u.user)
 }
 
-// retire drops a domain that has neither lanes nor accounts. Its counters start
+// drop drops a domain that has neither lanes nor accounts. Its counters start
 // anew at zero: only differences within a domain matter.
-func (q *Queue) retire(d *domain) {
-	if len(d.lanes) == 0 && len(d.accounts) == 0 {
-		q.resting.remove(d)
+func (q *Queue) drop(d *domain) {
+	if len(d.lanes) == 0 && len(d.users) == 0 {
+		q.parked.remove(d)
 		delete(q.domains, d.name)
 	}
 }

@@ -315,7 +315,7 @@ func TestForgetting(t *testing.T) {
 	known := func(lane Lane) (users []string) {
 		if d := q.find(lane); d != nil {
 			for _, user := range []string{"low", "high"} {
-				if d.accounts[user] != nil {
+				if d.users[user] != nil {
 					users = append(users, user)
 				}
 			}
@@ -358,7 +358,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	checkInvariants(t, q)
 	accounts := 0
 	for _, d := range q.domains {
-		accounts += len(d.accounts)
+		accounts += len(d.users)
 	}
 	if most := limit + q.Len(); accounts > most || len(q.domains) > most {
 		t.Errorf("%d accounts, %d domains; want at most %d", accounts, len(q.domains), most)

@@ -15,7 +15,7 @@ type entry struct {
 	state State
 	lane  *lane
 	// flow is nil unless the item is ready.
-	flow *flow
+	flow *userFlow
 	// due is the place in the heap of items that back off.
 	due int
 
@@ -110,13 +110,13 @@ func (b band) compare(o band) int {
 
 func (e *entry) band() band { return band{e.item.Priority, e.item.StageIndex} }
 
-// flow is the ready items of one user in one lane and band, in order of arrival.
+// userFlow is the ready items of one user in one lane and band, in order of arrival.
 // It is a node of its lane's tree, ordered as the flows' heads are.
-type flow struct {
-	account *account
-	lane    *lane
-	band    band
-	fifo    fifo
+type userFlow struct {
+	owner *userCounter
+	lane  *lane
+	band  band
+	fifo  fifo
 
 	// What follows repeats, in one place in memory, what the tree needs to know
 	// about the account and the FIFO; recount brings it up to date.
@@ -129,7 +129,7 @@ type flow struct {
 	// own sums up the FIFO.
 	own flowSum
 
-	node link[flow]
+	node link[userFlow]
 	sum  flowSum
 }
 
@@ -163,9 +163,9 @@ func (t tag) before(o tag) bool {
 	return compareArrival(t.entry, o.entry) < 0
 }
 
-func (f *flow) links() *link[flow] { return &f.node }
+func (f *userFlow) links() *link[userFlow] { return &f.node }
 
-func (f *flow) before(o *flow) bool {
+func (f *userFlow) before(o *userFlow) bool {
 	if c := f.band.compare(o.band); c != 0 {
 		return c < 0
 	}
@@ -179,13 +179,13 @@ func (f *flow) before(o *flow) bool {
 }
 
 // begins is the place of the head.
-func (f *flow) begins() tag { return tag{f.counter, f.head} }
+func (f *userFlow) begins() tag { return tag{f.counter, f.head} }
 
 // recount follows a change of the counter or the FIFO, which must not be empty.
 // A flow whose head or counter changes must not be in a tree.
-func (f *flow) recount() {
+func (f *userFlow) recount() {
 	root := f.fifo.root
-	f.counter = f.account.counter
+	f.counter = f.owner.counter
 	f.head = f.fifo.first()
 	f.arrival = f.head.arrival
 	f.own = flowSum{
@@ -196,9 +196,9 @@ func (f *flow) recount() {
 	}
 }
 
-func (f *flow) pull() {
+func (f *userFlow) pull() {
 	f.sum = f.own
-	for _, child := range [...]*flow{f.node.left, f.node.right} {
+	for _, child := range [...]*userFlow{f.node.left, f.node.right} {
 		if child == nil {
 			continue
 		}

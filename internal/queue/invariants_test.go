@@ -14,8 +14,8 @@ func checkInvariants(t *testing.T, q *Queue) {
 		if name != d.name {
 			t.Fatalf("domain %q is filed under %q", d.name, name)
 		}
-		if len(d.lanes) == 0 && (len(d.accounts) == 0 || q.resting.items[d.index] != d) {
-			t.Fatalf("domain %q without lanes has %d accounts and is not at rest", name, len(d.accounts))
+		if len(d.lanes) == 0 && (len(d.users) == 0 || q.parked.items[d.index] != d) {
+			t.Fatalf("domain %q without lanes has %d accounts and is not at rest", name, len(d.users))
 		}
 		if len(d.lanes) > 0 && q.busy[d.index] != d {
 			t.Fatalf("domain %q has lanes and is not busy", name)
@@ -30,11 +30,11 @@ func checkInvariants(t *testing.T, q *Queue) {
 		idle += d.idle.len()
 		checkHeap(t, &d.active)
 		checkHeap(t, &d.idle)
-		if d.active.len()+d.idle.len() != len(d.accounts) {
-			t.Fatalf("domain %q has %d accounts, %d active and %d idle", name, len(d.accounts), d.active.len(), d.idle.len())
+		if d.active.len()+d.idle.len() != len(d.users) {
+			t.Fatalf("domain %q has %d accounts, %d active and %d idle", name, len(d.users), d.active.len(), d.idle.len())
 		}
-		for user, a := range d.accounts {
-			checkAccount(t, user, a)
+		for user, u := range d.users {
+			checkAccount(t, user, u)
 		}
 	}
 	if entries != len(q.index) || lanes != len(q.lanes) || idle != q.idleUsers || idle > q.maxIdle {
@@ -42,26 +42,26 @@ func checkInvariants(t *testing.T, q *Queue) {
 			entries, len(q.index), lanes, len(q.lanes), idle, q.idleUsers, q.maxIdle)
 	}
 	checkHeap(t, &q.delayed)
-	checkHeap(t, &q.resting)
+	checkHeap(t, &q.parked)
 }
 
-func checkAccount(t *testing.T, user string, a *account) {
+func checkAccount(t *testing.T, user string, u *userCounter) {
 	t.Helper()
 	ready := 0
-	for _, f := range a.flows {
-		if f.account != a || f.lane.domain != a.domain {
+	for _, f := range u.flows {
+		if f.owner != u || f.lane.domain != u.domain {
 			t.Fatalf("user %q has a flow of another account", user)
 		}
 		ready += f.fifo.backlog().items
 	}
-	if a.user != user || a.holds != ready || a.counter < 0 {
-		t.Fatalf("user %q: %d holds for %d items, counter %d", user, a.holds, ready, a.counter)
+	if u.user != user || u.pins != ready || u.counter < 0 {
+		t.Fatalf("user %q: %d holds for %d items, counter %d", user, u.pins, ready, u.counter)
 	}
-	h := &a.domain.idle
-	if a.holds > 0 {
-		h = &a.domain.active
+	h := &u.domain.idle
+	if u.pins > 0 {
+		h = &u.domain.active
 	}
-	if h.items[a.index] != a {
+	if h.items[u.index] != u {
 		t.Fatalf("user %q is not where its activity says", user)
 	}
 }
@@ -81,18 +81,18 @@ func checkHeap[T any](t *testing.T, h *heap[T]) {
 func checkLane(t *testing.T, l *lane) int {
 	t.Helper()
 	n := 0
-	checkTree(t, &l.flows, func(f *flow) {
+	checkTree(t, &l.flows, func(f *userFlow) {
 		own, counter, head := f.own, f.counter, f.head
 		f.recount()
 		if f.lane != l || f.own != own || f.counter != counter || f.head != head || f.arrival != head.arrival {
-			t.Fatalf("flow of %q: wrong lane or out of date", f.account.user)
+			t.Fatalf("flow of %q: wrong lane or out of date", f.owner.user)
 		}
 		n += checkFIFO(t, &f.fifo, func(e *entry) bool { return e.state == Ready && e.flow == f && e.lane == l && e.band() == f.band })
-	}, func(f *flow) flowSum { return f.sum })
+	}, func(f *userFlow) flowSum { return f.sum })
 	for _, s := range []State{BackingOff, Suspended} {
-		n += checkFIFO(t, &l.parked[s], func(e *entry) bool { return e.state == s && e.flow == nil && e.lane == l })
+		n += checkFIFO(t, &l.notReady[s], func(e *entry) bool { return e.state == s && e.flow == nil && e.lane == l })
 	}
-	if l.parked[Ready].root != nil {
+	if l.notReady[Ready].root != nil {
 		t.Fatalf("lane %v parks ready items", l.key)
 	}
 	return n

@@ -101,11 +101,11 @@ type Position struct {
 	TokensError int64
 }
 
-// instant is t in nanoseconds since 1970, without a monotonic reading: times
+// unixNanos is t in nanoseconds since 1970, without a monotonic reading: times
 // that come from objects have none, and mixing the two is not a total order.
 // Times outside of what 64 bits can hold, the zero time among them, sort first
 // or last.
-func instant(t time.Time) int64 {
+func unixNanos(t time.Time) int64 {
 	switch year := t.Year(); {
 	case year < 1700:
 		return math.MinInt64 / 2

@@ -9,9 +9,9 @@ type lane struct {
 	key    Lane
 	domain *domain
 	// flows holds the ready items: the first entry of the first flow goes next.
-	flows tree[flow, *flow]
-	// parked holds the others by state; the place of Ready stays empty.
-	parked [stateCount]fifo
+	flows tree[userFlow, *userFlow]
+	// notReady holds the others by state; the place of Ready stays empty.
+	notReady [stateCount]fifo
 
 	// The rest is the state of the current Pick.
 
@@ -29,7 +29,7 @@ type lane struct {
 // backlog sums up the items of the lane in a state.
 func (l *lane) backlog(s State) *backlog {
 	if s != Ready {
-		return l.parked[s].backlog()
+		return l.notReady[s].backlog()
 	}
 	if l.flows.root == nil {
 		return &noBacklog
@@ -38,7 +38,7 @@ func (l *lane) backlog(s State) *backlog {
 }
 
 func (l *lane) empty() bool {
-	return l.flows.root == nil && l.parked[BackingOff].root == nil && l.parked[Suspended].root == nil
+	return l.flows.root == nil && l.notReady[BackingOff].root == nil && l.notReady[Suspended].root == nil
 }
 
 // firstBelow returns the first ready entry in order with fewer tokens than the
@@ -59,8 +59,8 @@ func (l *lane) firstBelow(limit int64) *entry {
 }
 
 // firstOf returns the first flow of a band, nil if it is empty.
-func (l *lane) firstOf(b band) *flow {
-	var first *flow
+func (l *lane) firstOf(b band) *userFlow {
+	var first *userFlow
 	for n := l.flows.root; n != nil; {
 		if n.band.compare(b) < 0 {
 			n = n.node.right
@@ -81,7 +81,7 @@ func (q *Queue) lane(key Lane) *lane {
 	}
 	d := q.domain(q.domainOf(key))
 	if len(d.lanes) == 0 {
-		d.rouse(q)
+		d.activate(q)
 	}
 	l := &lane{key: key, domain: d}
 	d.lanes = append(d.lanes, l)
@@ -99,7 +99,7 @@ func (q *Queue) release(l *lane) {
 	i := slices.Index(d.lanes, l)
 	d.lanes = slices.Delete(d.lanes, i, i+1)
 	if len(d.lanes) == 0 {
-		d.rest(q)
+		d.deactivate(q)
 	}
 }
 
@@ -109,12 +109,12 @@ func (q *Queue) place(e *entry) {
 	e.cost = q.cost(e.item.User, e.item.Tokens)
 	switch e.state {
 	case Ready:
-		q.line(e)
+		q.addReady(e)
 	case BackingOff:
-		e.lane.parked[BackingOff].insert(e)
+		e.lane.notReady[BackingOff].insert(e)
 		q.delayed.push(e)
 	default:
-		e.lane.parked[e.state].insert(e)
+		e.lane.notReady[e.state].insert(e)
 	}
 }
 
@@ -123,24 +123,24 @@ func (q *Queue) place(e *entry) {
 func (q *Queue) displace(e *entry) {
 	switch e.state {
 	case Ready:
-		q.unline(e)
+		q.removeReady(e)
 	case BackingOff:
-		e.lane.parked[BackingOff].remove(e)
+		e.lane.notReady[BackingOff].remove(e)
 		q.delayed.remove(e)
 	default:
-		e.lane.parked[e.state].remove(e)
+		e.lane.notReady[e.state].remove(e)
 	}
 }
 
-// line puts a ready entry into the flow of its user.
-func (q *Queue) line(e *entry) {
-	a := e.lane.domain.account(q, e.item.User)
-	q.hold(a)
-	f := a.flow(e.lane, e.band())
+// addReady puts a ready entry into the flow of its user.
+func (q *Queue) addReady(e *entry) {
+	u := e.lane.domain.userCounter(q, e.item.User)
+	q.pin(u)
+	f := u.flow(e.lane, e.band())
 	if f == nil {
-		f = &flow{account: a, lane: e.lane, band: e.band()}
+		f = &userFlow{owner: u, lane: e.lane, band: e.band()}
 		f.node.height = q.random()
-		a.flows = append(a.flows, f)
+		u.flows = append(u.flows, f)
 	}
 	e.flow = f
 	if f.head != nil && compareArrival(f.head, e) < 0 {
@@ -157,8 +157,8 @@ func (q *Queue) line(e *entry) {
 	f.lane.flows.insert(f)
 }
 
-// unline takes a ready entry out of its flow.
-func (q *Queue) unline(e *entry) {
+// removeReady takes a ready entry out of its flow.
+func (q *Queue) removeReady(e *entry) {
 	f := e.flow
 	e.flow = nil
 	if f.head != e {
@@ -172,8 +172,8 @@ func (q *Queue) unline(e *entry) {
 			f.recount()
 			f.lane.flows.insert(f)
 		} else {
-			f.account.drop(f)
+			f.owner.removeFlow(f)
 		}
 	}
-	q.unhold(f.account)
+	q.unpin(f.owner)
 }

@@ -24,7 +24,7 @@ type offers struct {
 // Pick costs O(lanes), and O(log n + lanes of the domain) for every offer. The
 // callback must not call methods of the queue.
 func (q *Queue) Pick(now time.Time, try func(Item) Decision) {
-	at := instant(now)
+	at := unixNanos(now)
 	q.promote(at)
 	q.collect()
 	q.offering.clear()
@@ -70,12 +70,12 @@ func offeredBefore(a, b *domain) bool {
 
 // take removes an entry and charges its user.
 func (q *Queue) take(e *entry) {
-	a := e.flow.account
-	q.hold(a)
+	u := e.flow.owner
+	q.pin(u)
 	q.discard(e)
-	q.charge(a, e)
+	q.charge(u, e)
 	e.lane.stale = true
-	q.unhold(a)
+	q.unpin(u)
 }
 
 // discard removes an entry and leaves its lane, even if it is empty.

@@ -37,11 +37,11 @@ func (q *Queue) Position(key string) (Position, bool) {
 
 // costAhead is the cost of the ready items of the same flow that came earlier.
 func costAhead(e *entry) int64 {
-	a := e.lane.domain.accounts[e.item.User]
-	if a == nil {
+	u := e.lane.domain.users[e.item.User]
+	if u == nil {
 		return 0
 	}
-	f := a.flow(e.lane, e.band())
+	f := u.flow(e.lane, e.band())
 	if f == nil {
 		return 0
 	}
@@ -71,7 +71,7 @@ type survey struct {
 // add adds what lies ahead in a subtree. The subtree is above if none of its
 // flows can be of a lower band or begin after the place, and within if none can
 // be of a higher band.
-func (s *survey) add(n *flow, above, within bool) {
+func (s *survey) add(n *userFlow, above, within bool) {
 	for n != nil {
 		if above {
 			if n.sum.last.before(s.at) {
@@ -108,7 +108,7 @@ func (s *survey) count(items int, tokens int64) {
 }
 
 // search adds the part of a flow that lies ahead.
-func (s *survey) search(f *flow) {
+func (s *survey) search(f *userFlow) {
 	if f.own.last.before(s.at) {
 		s.count(f.own.items, f.own.tokens)
 		return

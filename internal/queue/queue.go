@@ -28,11 +28,11 @@ type Queue struct {
 	domains map[string]*domain
 	// busy holds the domains with lanes, resting those without, the longest rest
 	// on top.
-	busy    []*domain
-	resting heap[domain]
-	rests   uint64
-	// settled holds the domains that came to rest since the last Pick.
-	settled []*domain
+	busy   []*domain
+	parked heap[domain]
+	parks  uint64
+	// newlyParked holds the domains that came to rest since the last Pick.
+	newlyParked []*domain
 	// offering holds the domains that have something to offer in this Pick.
 	offering heap[domain]
 
@@ -56,7 +56,7 @@ func New(opts ...Option) *Queue {
 		domains:   map[string]*domain{},
 	}
 	place := func(d *domain) *int { return &d.index }
-	q.resting = heap[domain]{less: func(a, b *domain) bool { return a.restedAt < b.restedAt }, place: place}
+	q.parked = heap[domain]{less: func(a, b *domain) bool { return a.parkedAt < b.parkedAt }, place: place}
 	q.offering = heap[domain]{less: offeredBefore, place: func(d *domain) *int { return &d.turn }}
 	for _, opt := range opts {
 		opt(q)
@@ -68,13 +68,13 @@ func New(opts ...Option) *Queue {
 // ready keeps its claim from having been skipped, and an update does not make
 // its user newly active.
 func (q *Queue) Upsert(item Item, now time.Time) {
-	at := instant(now)
+	at := unixNanos(now)
 	q.promote(at)
 	item.Tokens = max(clampTokens(item.Tokens), 0)
 	state := stateOf(&item, at)
 	e, known := q.index[item.Key]
 	if !known {
-		e = &entry{item: item, arrival: instant(item.Arrival), state: state}
+		e = &entry{item: item, arrival: unixNanos(item.Arrival), state: state}
 		e.node.height = q.random()
 		q.index[item.Key] = e
 		q.place(e)
@@ -90,25 +90,25 @@ func (q *Queue) Upsert(item Item, now time.Time) {
 // samePlace says that an item can replace another where it is.
 func samePlace(a, b *Item) bool {
 	return a.Lane == b.Lane && a.StageIndex == b.StageIndex && a.Priority == b.Priority && a.User == b.User &&
-		a.Tokens == b.Tokens && instant(a.Arrival) == instant(b.Arrival) && instant(a.NotBefore) == instant(b.NotBefore)
+		a.Tokens == b.Tokens && unixNanos(a.Arrival) == unixNanos(b.Arrival) && unixNanos(a.NotBefore) == unixNanos(b.NotBefore)
 }
 
 // replace moves an entry to where the new item belongs.
 func (q *Queue) replace(e *entry, item Item, state State) {
 	was := e.lane
-	var held *account
+	var held *userCounter
 	if e.state == Ready {
-		held = e.flow.account
-		q.hold(held)
+		held = e.flow.owner
+		q.pin(held)
 	}
 	q.displace(e)
 	if state != Ready || e.item.Lane != item.Lane {
 		e.skipped = false
 	}
-	e.item, e.arrival, e.state = item, instant(item.Arrival), state
+	e.item, e.arrival, e.state = item, unixNanos(item.Arrival), state
 	q.place(e)
 	if held != nil {
-		q.unhold(held)
+		q.unpin(held)
 	}
 	q.release(was)
 }

@@ -167,7 +167,7 @@ func (p *pair) compare() {
 			}
 			// Where a domain was forgotten its counters start anew.
 			got := p.queue.domains[name]
-			if got, want := got.accounts[user].counter-got.floor(), u.counter-d.floor(); got != want {
+			if got, want := got.users[user].counter-got.floor(), u.counter-d.floor(); got != want {
 				p.t.Fatalf("%s leads the least served user of %s by %d, want %d", user, name, got, want)
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/eco2-team/scan-operator/internal/budget"
 )
 
-// Key is the state of a budget's key, as its Secret shows it.
-type Key struct {
+// KeyState is the state of a budget's key, as its Secret shows it.
+type KeyState struct {
 	// Ready says that there is a key.
 	Ready bool
 	// Reason and Message say why not.
@@ -18,29 +18,29 @@ type Key struct {
 	Version string
 }
 
-// account is a TokenBudget and its ledger.
-type account struct {
+// budgetState is a TokenBudget and its ledger.
+type budgetState struct {
 	name   types.NamespacedName
 	spec   v1alpha1.TokenBudgetSpec
-	key    Key
+	key    KeyState
 	ledger *budget.Ledger
 	models map[string]struct{}
-	// word is what the provider said when it last refused the key or the quota.
-	word string
+	// lastProviderError is what the provider said when it last refused the key or the quota.
+	lastProviderError string
 	// held is set while the ledger holds everything back, so that the change is logged once.
 	held bool
 }
 
 // BudgetChanged adds a budget or changes its limits and its key. One that is as it was costs nothing.
-func (s *Scheduler) BudgetChanged(obj *v1alpha1.TokenBudget, key Key) {
+func (s *Scheduler) BudgetChanged(obj *v1alpha1.TokenBudget, key KeyState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if acc := s.budgets[types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}]; acc != nil && acc.key == key && apiequality.Semantic.DeepEqual(acc.spec, obj.Spec) {
+	if tb := s.budgets[types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}]; tb != nil && tb.key == key && apiequality.Semantic.DeepEqual(tb.spec, obj.Spec) {
 		return
 	}
 	s.setBudget(obj, key)
 	s.requeueAll(obj.Namespace)
-	s.poke()
+	s.wake()
 }
 
 // BudgetGone forgets a budget. Calls that run on it end unaccounted.
@@ -50,40 +50,40 @@ func (s *Scheduler) BudgetGone(name types.NamespacedName) {
 	if s.budgets[name] != nil {
 		delete(s.budgets, name)
 		s.requeueAll(name.Namespace)
-		s.poke()
+		s.wake()
 	}
 }
 
-func (s *Scheduler) setBudget(obj *v1alpha1.TokenBudget, key Key) *account {
+func (s *Scheduler) setBudget(obj *v1alpha1.TokenBudget, key KeyState) *budgetState {
 	name, now := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}, s.clk.Now()
 	limits := limitsOf(&obj.Spec)
-	acc := s.budgets[name]
-	if acc == nil {
-		acc = &account{name: name, ledger: budget.New(limits, now)}
-		s.budgets[name] = acc
+	tb := s.budgets[name]
+	if tb == nil {
+		tb = &budgetState{name: name, ledger: budget.New(limits, now)}
+		s.budgets[name] = tb
 	} else {
-		acc.ledger.SetLimits(limits, now)
+		tb.ledger.SetLimits(limits, now)
 	}
-	acc.ledger.SetKeyVersion(key.Version, now)
-	acc.spec, acc.key = *obj.Spec.DeepCopy(), key
-	acc.models = make(map[string]struct{}, len(obj.Spec.Models))
+	tb.ledger.SetKeyVersion(key.Version, now)
+	tb.spec, tb.key = *obj.Spec.DeepCopy(), key
+	tb.models = make(map[string]struct{}, len(obj.Spec.Models))
 	for _, m := range obj.Spec.Models {
-		acc.models[m] = struct{}{}
+		tb.models[m] = struct{}{}
 	}
-	return acc
+	return tb
 }
 
 // noteHold logs when a budget begins or ceases to hold everything back.
-func (s *Scheduler) noteHold(acc *account) {
-	reason, until, held := acc.ledger.Held(s.clk.Now())
-	if held == acc.held {
+func (s *Scheduler) noteHold(tb *budgetState) {
+	reason, until, held := tb.ledger.Held(s.clk.Now())
+	if held == tb.held {
 		return
 	}
-	acc.held = held
+	tb.held = held
 	if held {
-		s.log.Info("budget holds all calls", "budget", acc.name.String(), "reason", reason, "until", until)
+		s.log.Info("budget holds all calls", "budget", tb.name.String(), "reason", reason, "until", until)
 	} else {
-		s.log.Info("budget sends again", "budget", acc.name.String())
+		s.log.Info("budget sends again", "budget", tb.name.String())
 	}
 }
 

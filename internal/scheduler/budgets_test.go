@@ -101,23 +101,23 @@ func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
 // at all scans anew; its limits, its models and its key must.
 func TestABudgetThatIsAsItWasCostsNothing(t *testing.T) {
 	changes := map[string]struct {
-		change func(*v1alpha1.TokenBudget, *Key)
+		change func(*v1alpha1.TokenBudget, *KeyState)
 		want   bool
 	}{
-		"the status alone": {change: func(b *v1alpha1.TokenBudget, _ *Key) { b.ResourceVersion, b.Status.Totals.Calls = "2", 7 }},
-		"the limit":        {change: func(b *v1alpha1.TokenBudget, _ *Key) { b.Spec.TokensPerMinute = 1000 }, want: true},
-		"the models":       {change: func(b *v1alpha1.TokenBudget, _ *Key) { b.Spec.Models[0] = "gpt-4o" }, want: true},
-		"the key":          {change: func(_ *v1alpha1.TokenBudget, k *Key) { k.Version = "2" }, want: true},
+		"the status alone": {change: func(b *v1alpha1.TokenBudget, _ *KeyState) { b.ResourceVersion, b.Status.Totals.Calls = "2", 7 }},
+		"the limit":        {change: func(b *v1alpha1.TokenBudget, _ *KeyState) { b.Spec.TokensPerMinute = 1000 }, want: true},
+		"the models":       {change: func(b *v1alpha1.TokenBudget, _ *KeyState) { b.Spec.Models[0] = "gpt-4o" }, want: true},
+		"the key":          {change: func(_ *v1alpha1.TokenBudget, k *KeyState) { k.Version = "2" }, want: true},
 	}
 	for title, tc := range changes {
 		t.Run(title, func(t *testing.T) {
 			w := newWorld(t)
 			w.s.BudgetChanged(w.budget("b", 100_000), readyKey)
-			<-w.s.wake
+			<-w.s.wakeup
 			b, key := w.budget("b", 100_000), readyKey
 			tc.change(b, &key)
 			w.s.BudgetChanged(b, key)
-			if got := len(w.s.wake) > 0; got != tc.want {
+			if got := len(w.s.wakeup) > 0; got != tc.want {
 				t.Errorf("the scheduler looks again: %t, want %t", got, tc.want)
 			}
 		})
@@ -156,7 +156,7 @@ func TestABudgetThatComesBackIsNotGivenEverything(t *testing.T) {
 		}
 	}
 	want("from the start", 100, map[string]int{"one": 25, "three": 75})
-	w.s.BudgetChanged(w.budget("three", 10_000_000), Key{Reason: v1alpha1.ReasonSecretNotFound})
+	w.s.BudgetChanged(w.budget("three", 10_000_000), KeyState{Reason: v1alpha1.ReasonSecretNotFound})
 	want("while one is away", 200, map[string]int{"one": 200})
 	w.s.BudgetChanged(w.budget("three", 10_000_000), readyKey)
 	want("when it is back", 100, map[string]int{"one": 25, "three": 75})
@@ -187,7 +187,7 @@ func TestBudgetsShareByWeightAndFailOver(t *testing.T) {
 	if got := count(0, 100); got["one"] != 25 || got["three"] != 75 {
 		t.Errorf("100 calls were shared %v, want 25 and 75", got)
 	}
-	w.s.BudgetChanged(w.budget("three", 10_000_000), Key{Reason: v1alpha1.ReasonSecretNotFound})
+	w.s.BudgetChanged(w.budget("three", 10_000_000), KeyState{Reason: v1alpha1.ReasonSecretNotFound})
 	if got := count(100, 150); got["one"] != 50 {
 		t.Errorf("with budget three gone 50 calls were shared %v", got)
 	}

@@ -21,8 +21,8 @@ const defaultCallTimeout = time.Minute
 // work is what a cycle decided to do.
 type work struct {
 	writes []*write
-	// looks are the workers whose Lease is to be read.
-	looks []types.NamespacedName
+	// leaseChecks are the workers whose Lease is to be read.
+	leaseChecks []types.NamespacedName
 	// expired are the workers whose Lease is to be removed.
 	expired []Worker
 	// next is when to decide again if nothing happens; zero for when something does.
@@ -34,7 +34,7 @@ func (s *Scheduler) cycle() work {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clk.Now()
-	looks, next := s.overdueWorkers(now)
+	looks, next := s.dueLeaseChecks(now)
 
 	room := s.opts.MaxWrites - s.writes
 	n := min(room, len(s.outbox))
@@ -56,8 +56,8 @@ func (s *Scheduler) cycle() work {
 			}
 			return verdict
 		})
-		s.noteBlocks(now)
-		s.rejectHopeless()
+		s.recordWaitReasons(now)
+		s.requeueUnschedulable()
 	}
 	for _, b := range s.blocked {
 		next = earliest(next, b.retryAt)
@@ -65,7 +65,7 @@ func (s *Scheduler) cycle() work {
 	if due, ok := s.queue.NextDue(); ok {
 		next = earliest(next, due)
 	}
-	s.tellWanted()
+	s.signalScaleUp()
 	reasons, due := s.dueReasons(now, room)
 	writes = append(writes, reasons...)
 	next = earliest(next, due)
@@ -73,7 +73,7 @@ func (s *Scheduler) cycle() work {
 	s.writes += len(writes)
 	expired := s.expired
 	s.expired = nil
-	return work{writes: writes, looks: looks, expired: expired, next: next}
+	return work{writes: writes, leaseChecks: looks, expired: expired, next: next}
 }
 
 // place tries to give the item's stage to a worker. It returns the write to do, if any, and what the queue is to
@@ -83,19 +83,19 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 	stage := v1alpha1.StageName(item.Lane.Stage)
 	pools := s.byStage[stageKey{item.Lane.Namespace, stage}]
 	if len(pools) == 0 {
-		s.blocked[item.Lane] = block{reason: v1alpha1.ReasonWaitingForWorker, message: noPoolMessage(stage)}
+		s.blocked[item.Lane] = waitReason{reason: v1alpha1.ReasonWaitingForWorker, message: noPoolMessage(stage)}
 		return nil, queue.SkipLane
 	}
-	var best refusal
+	var best denial
 	for _, p := range pools {
-		w := p.workers.free(p.spec.Canary)
+		w := p.workers.next(p.spec.Canary)
 		if w == nil {
-			best.worse(refused(v1alpha1.ReasonWaitingForWorker, busyMessage(p)))
+			best.keepNearest(denied(v1alpha1.ReasonWaitingForWorker, busyMessage(p)))
 			continue
 		}
 		r, why := s.reserve(st, p, stage, now)
 		if r == nil {
-			best.worse(why)
+			best.keepNearest(why)
 			continue
 		}
 		r.worker, r.canary = w.Name, w.Canary
@@ -103,89 +103,89 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 		return s.assign(st, p, r, now), queue.Take
 	}
 	if best.impossible {
-		s.suspects = append(s.suspects, st)
+		s.unschedulable = append(s.unschedulable, st)
 		return nil, queue.Drop
 	}
 	best.retryAt = earliest(s.blocked[item.Lane].retryAt, best.retryAt)
-	s.blocked[item.Lane] = best.block
+	s.blocked[item.Lane] = best.waitReason
 	if best.onlyThis {
 		return nil, queue.Skip
 	}
 	return nil, queue.SkipLane
 }
 
-// rejectHopeless ends the scans that turned out to be too large when their turn came: the provider has lowered
+// requeueUnschedulable ends the scans that turned out to be too large when their turn came: the provider has lowered
 // its limit since they were queued.
-func (s *Scheduler) rejectHopeless() {
-	for _, st := range s.suspects {
+func (s *Scheduler) requeueUnschedulable() {
+	for _, st := range s.unschedulable {
 		s.enqueue(st)
 	}
-	s.suspects = s.suspects[:0]
+	s.unschedulable = s.unschedulable[:0]
 }
 
 // reserve takes the tokens for a stage from one of the pool's budgets: of those that serve the model and have
 // room, the one that was given least for its weight.
-func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, now time.Time) (*run, refusal) {
+func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, now time.Time) (*run, denial) {
 	r := &run{id: s.assignmentID(), stage: stage, since: now}
 	if record := pipeline.Stage(&st.obj.Status, stage); record != nil {
 		r.before = record.Tokens
 	}
 	if !pipeline.NeedsTokens(stage) {
-		return r, refusal{}
+		return r, denial{}
 	}
 	r.model = s.model(p, &st.obj.Spec)
 	r.formula = s.formula(st, p, stage, r.model)
 	r.reserved = s.estimator.Charge(string(stage), r.model, r.formula)
 
-	var best refusal
+	var best denial
 	var away []string // budgets that pay for nothing at all now
 	for _, ref := range p.budgetsByShare() {
-		acc := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
+		tb := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
 		switch {
-		case acc == nil:
-			best.worse(refused(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)))
+		case tb == nil:
+			best.keepNearest(denied(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)))
 			away = append(away, ref.Name)
 			continue
-		case !acc.serves(r.model):
+		case !tb.serves(r.model):
 			continue
-		case !acc.key.Ready:
-			best.worse(refused(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, acc.key.Message)))
+		case !tb.key.Ready:
+			best.keepNearest(denied(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, tb.key.Message)))
 			away = append(away, ref.Name)
 			continue
 		}
-		if until, claimed := s.claimed[acc.name]; claimed {
-			best.worse(claimedRefusal(acc, until))
+		if until, claimed := s.claimed[tb.name]; claimed {
+			best.keepNearest(claimedDenial(tb, until))
 			continue
 		}
-		v := acc.ledger.Reserve(r.id, r.reserved, now)
+		v := tb.ledger.Reserve(r.id, r.reserved, now)
 		if v.OK {
-			r.budget = acc.name
-			p.give(ref, r.reserved, away)
-			return r, refusal{}
+			r.budget = tb.name
+			p.charge(ref, r.reserved, away)
+			return r, denial{}
 		}
 		if v.Dimension == budget.Held || v.Dimension == budget.QuotaTokens {
 			away = append(away, ref.Name)
 		}
-		why := budgetRefusal(acc, v, r.reserved, now)
+		why := budgetDenial(tb, v, r.reserved, now)
 		if !why.onlyThis && (v.Dimension == budget.Tokens || v.Dimension == budget.Requests) {
-			s.claimed[acc.name] = v.RetryAt
+			s.claimed[tb.name] = v.RetryAt
 		}
-		best.worse(why)
+		best.keepNearest(why)
 	}
 	return nil, best
 }
 
 // serves says whether the budget pays for a model.
-func (acc *account) serves(model string) bool {
-	_, ok := acc.models[model]
+func (tb *budgetState) serves(model string) bool {
+	_, ok := tb.models[model]
 	return ok
 }
 
 // assign assumes the assignment: from here on the worker and the budget count it as running.
 func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write {
 	st.run = r
-	p.workers.given(r.canary, p.spec.Canary)
-	s.load(r.worker, +1)
+	p.workers.assigned(r.canary, p.spec.Canary)
+	s.addInFlight(r.worker, +1)
 	s.running[stageKey{st.name.Namespace, r.stage}]++
 	timeout := defaultCallTimeout
 	if t := p.spec.StageDefaults.TimeoutSeconds; t > 0 {
@@ -215,8 +215,8 @@ func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write
 	return wr
 }
 
-// hopeless returns why a scan can never be assigned as pools and budgets are now, or nil.
-func (s *Scheduler) hopeless(st *scanState, pools []*pool, stage v1alpha1.StageName, now time.Time) *pipeline.Rejected {
+// unschedulableReason returns why a scan can never be assigned as pools and budgets are now, or nil.
+func (s *Scheduler) unschedulableReason(st *scanState, pools []*pool, stage v1alpha1.StageName, now time.Time) *pipeline.Rejected {
 	if len(pools) == 0 || !pipeline.NeedsTokens(stage) {
 		return nil
 	}
@@ -225,19 +225,19 @@ func (s *Scheduler) hopeless(st *scanState, pools []*pool, stage v1alpha1.StageN
 		model := s.model(p, &st.obj.Spec)
 		need := s.estimator.Charge(string(stage), model, s.formula(st, p, stage, model))
 		for _, ref := range p.spec.Budgets {
-			acc := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
-			if acc == nil {
+			tb := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
+			if tb == nil {
 				return nil // it may yet be created
 			}
-			models = append(models, acc.spec.Models...)
-			if !acc.serves(model) {
+			models = append(models, tb.spec.Models...)
+			if !tb.serves(model) {
 				continue
 			}
-			v := acc.ledger.Check(need, now)
+			v := tb.ledger.Check(need, now)
 			if v.Dimension != budget.TooLarge {
 				return nil
 			}
-			tooLarges = append(tooLarges, tooLarge(acc, v))
+			tooLarges = append(tooLarges, tooLarge(tb, v))
 		}
 	}
 	if len(tooLarges) > 0 {

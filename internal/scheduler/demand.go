@@ -30,8 +30,8 @@ func (s *Scheduler) PoolDemand(name types.NamespacedName) (load autoscale.Load, 
 		load.Unmetered = load.Unmetered && !pipeline.NeedsTokens(stage)
 	}
 	for _, ref := range p.spec.Budgets {
-		if acc := s.budgets[types.NamespacedName{Namespace: name.Namespace, Name: ref.Name}]; acc != nil && !load.Unmetered {
-			load.Feeds = append(load.Feeds, s.feed(p, acc))
+		if tb := s.budgets[types.NamespacedName{Namespace: name.Namespace, Name: ref.Name}]; tb != nil && !load.Unmetered {
+			load.Feeds = append(load.Feeds, s.feed(p, tb))
 		}
 	}
 	return load, true
@@ -51,7 +51,7 @@ func (s *Scheduler) PodLoads(name types.NamespacedName) map[string]int {
 }
 
 // inFlight counts the scans of the workers that take more. What draining workers finish needs no place.
-func (f *fleet) inFlight() (n int) {
+func (f *workerSet) inFlight() (n int) {
 	for w := range f.all() {
 		if !w.Draining {
 			n += w.inFlight
@@ -82,8 +82,8 @@ func (s *Scheduler) queuedFor(p *pool) int {
 }
 
 // feed is what a budget can pay for in a pool.
-func (s *Scheduler) feed(p *pool, acc *account) autoscale.Feed {
-	stats := acc.ledger.Stats(s.clk.Now())
+func (s *Scheduler) feed(p *pool, tb *budgetState) autoscale.Feed {
+	stats := tb.ledger.Stats(s.clk.Now())
 	tokens := tokensOf(&stats, 0)
 	f := autoscale.Feed{
 		TokensPerMinute:   tokens.rate * 60,
@@ -91,24 +91,24 @@ func (s *Scheduler) feed(p *pool, acc *account) autoscale.Feed {
 		Available:         tokens.level,
 		QuotaLeft:         -1,
 	}
-	if q := acc.spec.Quota; q != nil {
+	if q := tb.spec.Quota; q != nil {
 		f.QuotaLeft = float64(max(q.Tokens-stats.QuotaUsed-stats.ReservedTokens, 0))
 	}
 	switch {
-	case acc.key.Ready && stats.Hold == budget.HoldUnauthorized && !stats.ResumeAt.IsZero():
+	case tb.key.Ready && stats.Hold == budget.HoldUnauthorized && !stats.ResumeAt.IsZero():
 		f.Hold = autoscale.KeyProbed
-	case !acc.key.Ready || stats.Hold == budget.HoldUnauthorized:
+	case !tb.key.Ready || stats.Hold == budget.HoldUnauthorized:
 		f.Hold = autoscale.HeldByKey
 	case stats.Hold == budget.HoldQuotaExhausted:
 		f.Hold = autoscale.HeldByQuota
 	}
 	for _, stage := range pipeline.Stages {
-		sharing := s.sharing(p.name.Namespace, stage, acc)
+		sharing := s.sharing(p.name.Namespace, stage, tb)
 		if len(sharing) == 0 || !pipeline.NeedsTokens(stage) {
 			continue
 		}
 		for _, other := range sharing {
-			cost := s.usualCost(other, stage, acc)
+			cost := s.usualCost(other, stage, tb)
 			add(&f.Everywhere, cost, 1/float64(len(sharing)))
 			if other == p {
 				add(&f.Here, cost, 1/float64(len(sharing)))
@@ -119,10 +119,10 @@ func (s *Scheduler) feed(p *pool, acc *account) autoscale.Feed {
 }
 
 // sharing are the pools that run a stage and have a budget pay for it.
-func (s *Scheduler) sharing(namespace string, stage v1alpha1.StageName, acc *account) (pools []*pool) {
+func (s *Scheduler) sharing(namespace string, stage v1alpha1.StageName, tb *budgetState) (pools []*pool) {
 	for _, p := range s.byStage[stageKey{namespace, stage}] {
 		for _, ref := range p.spec.Budgets {
-			if ref.Name == acc.name.Name {
+			if ref.Name == tb.name.Name {
 				pools = append(pools, p)
 			}
 		}
@@ -131,10 +131,10 @@ func (s *Scheduler) sharing(namespace string, stage v1alpha1.StageName, acc *acc
 }
 
 // usualCost is what a stage of one scan that names no model costs a budget.
-func (s *Scheduler) usualCost(p *pool, stage v1alpha1.StageName, acc *account) autoscale.Cost {
+func (s *Scheduler) usualCost(p *pool, stage v1alpha1.StageName, tb *budgetState) autoscale.Cost {
 	model := s.model(p, &v1alpha1.ScanRequestSpec{})
-	if !acc.serves(model) && len(acc.spec.Models) > 0 {
-		model = acc.spec.Models[0]
+	if !tb.serves(model) && len(tb.spec.Models) > 0 {
+		model = tb.spec.Models[0]
 	}
 	return s.costOf(p, stage, model)
 }
@@ -174,15 +174,15 @@ func add(sum *autoscale.Cost, c autoscale.Cost, part float64) {
 	sum.Seconds += c.Seconds * part
 }
 
-// tellWanted says which pools' calls want more workers than they were last said to. Fewer are only noted: the number
+// signalScaleUp says which pools' calls want more workers than they were last said to. Fewer are only noted: the number
 // of workers falls by time, not by events.
-func (s *Scheduler) tellWanted() {
+func (s *Scheduler) signalScaleUp() {
 	for _, p := range s.pools {
 		perWorker := max(int(p.spec.ConcurrencyPerWorker), 1)
 		wanted := (s.queuedFor(p) + p.workers.inFlight() + perWorker - 1) / perWorker
-		if wanted > p.told {
-			s.opts.Wanted(p.name)
+		if wanted > p.signaledWorkers {
+			s.opts.ScaleUp(p.name)
 		}
-		p.told = wanted
+		p.signaledWorkers = wanted
 	}
 }

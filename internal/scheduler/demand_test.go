@@ -96,7 +96,7 @@ func TestPoolDemandBeforeAnythingIsLearned(t *testing.T) {
 
 func TestPoolDemandHeldBudgets(t *testing.T) {
 	tests := map[string]struct {
-		key      Key
+		key      KeyState
 		quota    *v1alpha1.TokenQuota
 		class    v1alpha1.FailureClass
 		wantHold autoscale.Hold
@@ -151,7 +151,7 @@ func TestDrainingWorkersWantNoPlace(t *testing.T) {
 func TestWantedIsTold(t *testing.T) {
 	w := newWorld(t)
 	told := map[types.NamespacedName]int{}
-	w.s.opts.Wanted = func(n types.NamespacedName) { told[n]++ }
+	w.s.opts.ScaleUp = func(n types.NamespacedName) { told[n]++ }
 	w.s.BudgetChanged(w.budget("b", 600_000), readyKey)
 	w.s.PoolChanged(w.sized("p", 8, 10, v1alpha1.StageVision, v1alpha1.StageRule))
 	w.settle()

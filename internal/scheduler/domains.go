@@ -21,7 +21,7 @@ func (s *Scheduler) domain(lane queue.Lane) string {
 	for _, p := range s.byStage[stageKey{lane.Namespace, stage}] {
 		for _, ref := range p.spec.Budgets {
 			name := types.NamespacedName{Namespace: lane.Namespace, Name: ref.Name}
-			if acc := s.budgets[name]; acc != nil && acc.serves(lane.Model) {
+			if tb := s.budgets[name]; tb != nil && tb.serves(lane.Model) {
 				return lane.Namespace + "/budget/" + s.groups[name].Name
 			}
 		}
@@ -50,11 +50,11 @@ func (s *Scheduler) regroup() bool {
 		for _, p := range pools {
 			for _, ref := range p.spec.Budgets {
 				name := types.NamespacedName{Namespace: key.namespace, Name: ref.Name}
-				acc := s.budgets[name]
-				if acc == nil {
+				tb := s.budgets[name]
+				if tb == nil {
 					continue
 				}
-				for model := range acc.models {
+				for model := range tb.models {
 					other, ok := paying[model]
 					if !ok {
 						paying[model] = name

@@ -160,7 +160,7 @@ func TestBudgetsThatComeTogether(t *testing.T) {
 	w.create("two", model("m2"))
 	ahead := func() (n int) {
 		for _, scan := range []string{"one", "two"} {
-			s, ok := w.s.Standing(name(scan))
+			s, ok := w.s.QueuePosition(name(scan))
 			if !ok {
 				t.Fatalf("scan %s does not wait", scan)
 			}

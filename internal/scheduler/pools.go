@@ -13,12 +13,12 @@ import (
 type pool struct {
 	name    types.NamespacedName
 	spec    v1alpha1.WorkerPoolSpec
-	workers fleet
-	// told is the number of workers its calls were last said to want; see Options.Wanted.
-	told int
-	// given counts the tokens each budget was given by this pool, divided by the budget's weight: the budget
+	workers workerSet
+	// signaledWorkers is the number of workers its calls were last said to want; see Options.Wanted.
+	signaledWorkers int
+	// charged counts the tokens each budget was given by this pool, divided by the budget's weight: the budget
 	// with the least is asked first.
-	given map[string]float64
+	charged map[string]float64
 }
 
 // budgetsByShare orders the pool's budgets by what they were given for their weight, least first. One that is new to the
@@ -29,30 +29,30 @@ func (p *pool) budgetsByShare() []v1alpha1.BudgetReference {
 		return refs
 	}
 	least, some := 0.0, false
-	for _, given := range p.given {
+	for _, given := range p.charged {
 		if !some || given < least {
 			least, some = given, true
 		}
 	}
 	for _, ref := range refs {
-		if _, known := p.given[ref.Name]; !known {
-			p.given[ref.Name] = least
+		if _, known := p.charged[ref.Name]; !known {
+			p.charged[ref.Name] = least
 		}
 	}
 	refs = slices.Clone(refs)
 	slices.SortStableFunc(refs, func(a, b v1alpha1.BudgetReference) int {
-		return cmp.Compare(p.given[a.Name], p.given[b.Name])
+		return cmp.Compare(p.charged[a.Name], p.charged[b.Name])
 	})
 	return refs
 }
 
-// give notes that a budget was given a call. Those that pay for nothing at all meanwhile stay level with it, or they
+// charge notes that a budget was given a call. Those that pay for nothing at all meanwhile stay level with it, or they
 // would be given everything when they are back, until they had caught up. One that is only full catches up.
-func (p *pool) give(ref v1alpha1.BudgetReference, tokens int64, away []string) {
+func (p *pool) charge(ref v1alpha1.BudgetReference, tokens int64, away []string) {
 	for _, name := range away {
-		p.given[name] = max(p.given[name], p.given[ref.Name])
+		p.charged[name] = max(p.charged[name], p.charged[ref.Name])
 	}
-	p.given[ref.Name] += float64(tokens) / float64(max(ref.Weight, 1))
+	p.charged[ref.Name] += float64(tokens) / float64(max(ref.Weight, 1))
 }
 
 // PoolChanged adds or replaces a pool.
@@ -61,7 +61,7 @@ func (s *Scheduler) PoolChanged(obj *v1alpha1.WorkerPool) {
 	defer s.mu.Unlock()
 	s.setPool(obj)
 	s.requeueAll(obj.Namespace) // the pool's settings decide how large its calls are
-	s.poke()
+	s.wake()
 }
 
 // PoolGone forgets a pool. Its workers stay registered and finish what they have.
@@ -75,7 +75,7 @@ func (s *Scheduler) PoolGone(name types.NamespacedName) {
 		delete(s.pools, name)
 		s.indexPools()
 		s.requeueAll(name.Namespace)
-		s.poke()
+		s.wake()
 	}
 }
 
@@ -83,7 +83,7 @@ func (s *Scheduler) setPool(obj *v1alpha1.WorkerPool) {
 	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
 	p := s.pools[name]
 	if p == nil {
-		p = &pool{name: name, given: map[string]float64{}}
+		p = &pool{name: name, charged: map[string]float64{}}
 		s.pools[name] = p
 		for _, w := range s.workers { // workers may have been seen before their pool
 			if w.Name.Namespace == name.Namespace && w.Pool == name.Name {
@@ -92,9 +92,9 @@ func (s *Scheduler) setPool(obj *v1alpha1.WorkerPool) {
 		}
 	}
 	p.spec = *obj.Spec.DeepCopy()
-	for b := range p.given {
+	for b := range p.charged {
 		if !slices.ContainsFunc(p.spec.Budgets, func(ref v1alpha1.BudgetReference) bool { return ref.Name == b }) {
-			delete(p.given, b)
+			delete(p.charged, b)
 		}
 	}
 	s.indexPools()

@@ -51,7 +51,7 @@ func TestRestartGoesOnWithRunningCalls(t *testing.T) {
 	}
 
 	w.restart()
-	w.s.Load(w.state([]*v1alpha1.TokenBudget{w.budget("b", 1_000_000)}, "w1", "w2"))
+	w.s.Restore(w.state([]*v1alpha1.TokenBudget{w.budget("b", 1_000_000)}, "w1", "w2"))
 	w.settle()
 	for n, id := range ids {
 		if a := w.get(n).Status.Assignment; a == nil || a.ID != id {
@@ -97,7 +97,7 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 		estimate(v1alpha1.StageVision, 3000, 9000, 60_000, t0.Add(-time.Hour)),
 		estimate(v1alpha1.StageAnswer, 700, 800, 5000, t0.Add(-time.Hour)),
 	}
-	w.s.Load(w.state([]*v1alpha1.TokenBudget{stale, fresh}, "w1"))
+	w.s.Restore(w.state([]*v1alpha1.TokenBudget{stale, fresh}, "w1"))
 
 	w.create("s")
 	w.settle()
@@ -130,7 +130,7 @@ func TestRunsOfAnotherLeaderTeachNothing(t *testing.T) {
 		LastCallAt: metav1.NewMicroTime(t0),
 	}}
 	w.restart()
-	w.s.Load(w.state([]*v1alpha1.TokenBudget{b}, "w1"))
+	w.s.Restore(w.state([]*v1alpha1.TokenBudget{b}, "w1"))
 	before := w.s.BudgetEstimates(name("b"))
 	w.clk.Step(time.Second)
 	w.complete("s")
@@ -168,7 +168,7 @@ func TestRestartTakesScansOfDeadWorkersBack(t *testing.T) {
 	w.create("a")
 	w.settle()
 	w.restart()
-	w.s.Load(w.state([]*v1alpha1.TokenBudget{w.budget("b", 1_000_000)}, "w2"))
+	w.s.Restore(w.state([]*v1alpha1.TokenBudget{w.budget("b", 1_000_000)}, "w2"))
 	w.settle()
 	w.clk.Step(10 * time.Second) // a new leader does not know what was spent: it lets the bucket refill
 	w.settle()
@@ -241,7 +241,7 @@ func TestNothingLeaks(t *testing.T) {
 					}
 				case k == 17 && rnd.IntN(10) == 0:
 					w.restart()
-					w.s.Load(w.state([]*v1alpha1.TokenBudget{w.budget("b", 400_000)}, "w0"))
+					w.s.Restore(w.state([]*v1alpha1.TokenBudget{w.budget("b", 400_000)}, "w0"))
 				default:
 					w.clk.Step(time.Duration(rnd.IntN(3000)) * time.Millisecond)
 				}

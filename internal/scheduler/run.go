@@ -36,7 +36,7 @@ type write struct {
 }
 
 // Run schedules until ctx ends, and returns when all writes and reads have ended.
-func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry Registry) {
+func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry LeaseStore) {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	timer := s.clk.NewTimer(0)
@@ -45,7 +45,7 @@ func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry Registry) 
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.wake:
+		case <-s.wakeup:
 		case <-timer.C():
 		}
 		todo := s.cycle()
@@ -55,10 +55,10 @@ func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry Registry) 
 				s.written(wr, obj, err)
 			})
 		}
-		for _, name := range todo.looks {
+		for _, name := range todo.leaseChecks {
 			helpers.Go(func() {
-				info, found, err := registry.Look(ctx, name)
-				s.looked(name, info, found, err)
+				info, found, err := registry.Read(ctx, name)
+				s.leaseChecked(name, info, found, err)
 			})
 		}
 		for _, info := range todo.expired {
@@ -84,7 +84,7 @@ func (s *Scheduler) post(st *scanState, wr *write) {
 func (s *Scheduler) prepare(st *scanState, wr *write) {
 	wr.scan, wr.obj, wr.decided = st, st.obj, s.clk.Now()
 	if wr.kind == writeReason {
-		st.telling = true
+		st.writingReason = true
 		return
 	}
 	st.pending = wr
@@ -94,10 +94,10 @@ func (s *Scheduler) prepare(st *scanState, wr *write) {
 func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.poke()
+	defer s.wake()
 	s.writes--
 	if wr.kind == writeReason {
-		s.told(wr.scan, obj, err)
+		s.reasonWritten(wr.scan, obj, err)
 		return
 	}
 	st, now := wr.scan, s.clk.Now()
@@ -135,10 +135,10 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	s.settleAndQueue(st)
 }
 
-// told takes note of how the write of a reason ended. One that failed is tried again when the reason is looked at the
+// reasonWritten takes note of how the write of a reason ended. One that failed is tried again when the reason is looked at the
 // next time. Where the scan was picked meanwhile, the end of that write decides.
-func (s *Scheduler) told(st *scanState, obj *v1alpha1.ScanRequest, err error) {
-	st.telling = false
+func (s *Scheduler) reasonWritten(st *scanState, obj *v1alpha1.ScanRequest, err error) {
+	st.writingReason = false
 	if s.scans[st.name] != st {
 		return
 	}
@@ -179,6 +179,6 @@ func (s *Scheduler) cancelRun(st *scanState, wr *write, now time.Time) {
 	s.endRun(st, func(l *budget.Ledger, id string) { l.Cancel(id, now) })
 	st.waitingSince = since
 	if r != nil {
-		s.unserved(r)
+		s.refund(r)
 	}
 }

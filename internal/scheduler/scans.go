@@ -24,10 +24,10 @@ type scanState struct {
 	// pending is the write under way that decides where the scan goes from here; until it has ended the scan is
 	// out of the queue.
 	pending *write
-	// telling is set while the reason for waiting is being written. The scan stays in the queue, with its place
+	// writingReason is set while the reason for waiting is being written. The scan stays in the queue, with its place
 	// and its claims, and may be assigned meanwhile: of two writes the second one is folded into what the first
 	// has left, and a reason is dropped where there is an assignment.
-	telling bool
+	writingReason bool
 	// holdUntil keeps the scan out of the queue after a failed write.
 	holdUntil time.Time
 	// waitingSince is when the scan last became ready to be assigned.
@@ -68,7 +68,7 @@ func (s *Scheduler) ScanChanged(obj *v1alpha1.ScanRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.scanChanged(obj)
-	s.poke()
+	s.wake()
 }
 
 func (s *Scheduler) scanChanged(obj *v1alpha1.ScanRequest) {
@@ -100,7 +100,7 @@ func (s *Scheduler) ScanGone(name types.NamespacedName) {
 	defer s.mu.Unlock()
 	if st := s.scans[name]; st != nil {
 		s.forget(st)
-		s.poke()
+		s.wake()
 	}
 }
 
@@ -158,7 +158,7 @@ func (s *Scheduler) settle(st *scanState) {
 	switch {
 	case r.charge == charge{}:
 	case class != "" && !pipeline.CountsAsAttempt(class):
-		s.unserved(r)
+		s.refund(r)
 	default:
 		s.queue.Adjust(r.charge.lane, r.charge.user, r.reserved-r.charge.tokens)
 	}
@@ -179,18 +179,18 @@ func (s *Scheduler) settle(st *scanState) {
 			})
 		}
 	})
-	if acc := s.budgets[r.budget]; acc != nil && (class == v1alpha1.FailureUnauthorized || class == v1alpha1.FailureQuotaExhausted) {
-		acc.word = record.Message
+	if tb := s.budgets[r.budget]; tb != nil && (class == v1alpha1.FailureUnauthorized || class == v1alpha1.FailureQuotaExhausted) {
+		tb.lastProviderError = record.Message
 	}
-	s.opts.Observer.Settled(Try{
+	s.opts.Observer.Settled(StageRun{
 		Budget: r.budget.Name, Model: r.model, Stage: r.stage, Class: class,
 		Canary: r.canary, Reserved: r.reserved, Charged: charged, Usage: usage, Took: took,
 	})
 }
 
-// unserved gives back to the user what the queue charged for a run that came back through no fault of the scan's: it
+// refund gives back to the user what the queue charged for a run that came back through no fault of the scan's: it
 // finds its old place.
-func (s *Scheduler) unserved(r *run) { s.queue.Refund(r.charge.lane, r.charge.user, r.charge.tokens) }
+func (s *Scheduler) refund(r *run) { s.queue.Refund(r.charge.lane, r.charge.user, r.charge.tokens) }
 
 // endRun takes a run off its worker and its budget.
 func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
@@ -200,21 +200,21 @@ func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
 	}
 	st.run = nil
 	st.waitingSince = s.clk.Now()
-	s.load(r.worker, -1)
+	s.addInFlight(r.worker, -1)
 	s.running[stageKey{st.name.Namespace, r.stage}]--
-	if acc := s.budgets[r.budget]; acc != nil {
-		end(acc.ledger, r.id)
-		s.noteHold(acc)
+	if tb := s.budgets[r.budget]; tb != nil {
+		end(tb.ledger, r.id)
+		s.noteHold(tb)
 	}
 }
 
 // adopt accounts for an assignment that another leader made.
 func (s *Scheduler) adopt(st *scanState, a *v1alpha1.Assignment) {
 	st.run = s.runOf(st, a)
-	s.load(st.run.worker, +1)
+	s.addInFlight(st.run.worker, +1)
 	s.running[stageKey{st.name.Namespace, a.Stage}]++
-	if acc := s.budgets[st.run.budget]; acc != nil && a.ReservedTokens > 0 {
-		acc.ledger.Reserve(a.ID, a.ReservedTokens, s.clk.Now())
+	if tb := s.budgets[st.run.budget]; tb != nil && a.ReservedTokens > 0 {
+		tb.ledger.Reserve(a.ID, a.ReservedTokens, s.clk.Now())
 	}
 }
 
@@ -251,7 +251,7 @@ func (s *Scheduler) enqueue(st *scanState) {
 	}
 	spec, status := &st.obj.Spec, &st.obj.Status
 	stage := pipeline.NextStage(status)
-	if terminal := s.hopeless(st, s.byStage[stageKey{st.name.Namespace, stage}], stage, s.clk.Now()); terminal != nil {
+	if terminal := s.unschedulableReason(st, s.byStage[stageKey{st.name.Namespace, stage}], stage, s.clk.Now()); terminal != nil {
 		s.queue.Remove(st.name.String())
 		s.post(st, &write{kind: writeReject, event: *terminal})
 		return
@@ -266,7 +266,7 @@ func (s *Scheduler) enqueue(st *scanState) {
 		Priority:   spec.Priority,
 		User:       st.name.Namespace + "/" + spec.UserID,
 		Arrival:    arrival(st),
-		Tokens:     roughly(s.estimateFor(st, stage)),
+		Tokens:     roundUpTokens(s.estimateFor(st, stage)),
 		NotBefore:  st.holdUntil,
 		Suspended:  spec.Suspend,
 	}
@@ -278,9 +278,9 @@ func (s *Scheduler) enqueue(st *scanState) {
 	s.checkLater(st, now)
 }
 
-// roughly rounds a size up to five binary digits, at most a sixteenth more. Estimates are learned and change a little
+// roundUpTokens rounds a size up to five binary digits, at most a sixteenth more. Estimates are learned and change a little
 // all the time; scans that were queued at different times must not look as if one were larger than the other.
-func roughly(tokens int64) int64 {
+func roundUpTokens(tokens int64) int64 {
 	unit := int64(1)
 	for tokens/unit >= 32 {
 		unit *= 2

@@ -33,10 +33,10 @@ type StatusWriter interface {
 	Write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event) (*v1alpha1.ScanRequest, error)
 }
 
-// Registry reads workers' Leases.
-type Registry interface {
-	// Look reads a worker's Lease from the API server itself; found is false where it is gone or released.
-	Look(ctx context.Context, name types.NamespacedName) (w Worker, found bool, err error)
+// LeaseStore reads workers' Leases.
+type LeaseStore interface {
+	// Read reads a worker's Lease from the API server itself; found is false where it is gone or released.
+	Read(ctx context.Context, name types.NamespacedName) (w Worker, found bool, err error)
 	// Remove deletes the expired Lease of a worker, unless it was renewed after w.RenewedAt. A worker that was
 	// frozen and goes on sees from this that its scans are others' now.
 	Remove(ctx context.Context, w Worker)
@@ -50,8 +50,8 @@ type Options struct {
 	Pack *knowledge.Pack
 	// Log receives one line per change of state.
 	Log logr.Logger
-	// Incarnation makes assignment ids unique between leaders. Required.
-	Incarnation string
+	// LeaderTerm makes assignment ids unique between leaders. Required.
+	LeaderTerm string
 	// MaxWrites bounds the status writes that are under way at the same time. Default 16: at 10 ms a write that is
 	// 1600 a second, and where the API server has no more processor for it, more requests at a time only make it
 	// slower for all, until it ends the watches that it cannot serve in time.
@@ -62,9 +62,9 @@ type Options struct {
 	ReasonsPerSecond int
 	// Observer is told of decisions, for metrics. Default: none.
 	Observer Observer
-	// Wanted is called when a pool's calls begin to want more workers than they did. It is called with the
+	// ScaleUp is called when a pool's calls begin to want more workers than they did. It is called with the
 	// scheduler's lock held, must not block and must not call back. Default: none.
-	Wanted func(pool types.NamespacedName)
+	ScaleUp func(pool types.NamespacedName)
 }
 
 // Observer is told what the scheduler does. Its methods are called with the scheduler's lock held and must not
@@ -73,15 +73,15 @@ type Observer interface {
 	// Assigned is called when a stage is given to a worker, with the time since the scan began to wait for it.
 	Assigned(pool string, stage v1alpha1.StageName, waited time.Duration)
 	// Settled is called when a try of a stage has ended.
-	Settled(t Try)
+	Settled(t StageRun)
 	// Dispatched is called when an assignment is stored, with the time since it was decided.
 	Dispatched(took time.Duration)
 	// WriteFailed is called when an assignment could not be stored.
 	WriteFailed()
 }
 
-// Try is a try of a stage that has ended.
-type Try struct {
+// StageRun is a try of a stage that has ended.
+type StageRun struct {
 	// Budget and Model are empty for stages that need no tokens.
 	Budget, Model string
 	Stage         v1alpha1.StageName
@@ -112,29 +112,29 @@ type Scheduler struct {
 	byStage   map[stageKey][]*pool
 	// running counts the assignments by stage.
 	running map[stageKey]int
-	budgets map[types.NamespacedName]*account
+	budgets map[types.NamespacedName]*budgetState
 	// groups names the group of each budget; see domain.
 	groups  map[types.NamespacedName]types.NamespacedName
 	workers map[types.NamespacedName]*worker
-	blocked map[queue.Lane]block
+	blocked map[queue.Lane]waitReason
 	// claimed are the budgets that fill up for a scan which is first in line, and until when: those behind it,
 	// of other stages too, must not take what it waits for. It is made anew in every cycle.
 	claimed map[types.NamespacedName]time.Time
 	// blockedSince outlives a cycle, which blocked does not.
-	blockedSince map[queue.Lane]laneBlock
-	outbox       []*write      // writes that are not picks: releases and rejections
-	checks       []reasonCheck // scans whose reason for waiting is to be looked at, in order
-	toExplain    []*scanState  // scans whose reason is to be written, in order
-	suspects     []*scanState  // scans that may never fit, found while picking
-	expired      []Worker      // workers whose Lease is to be removed
-	nextID       uint64
-	writes       int
-	storing      time.Duration // how long it usually takes to store an assignment
-	reasons      *rate.Limiter
+	blockedSince  map[queue.Lane]laneWait
+	outbox        []*write      // writes that are not picks: releases and rejections
+	checks        []reasonCheck // scans whose reason for waiting is to be looked at, in order
+	toExplain     []*scanState  // scans whose reason is to be written, in order
+	unschedulable []*scanState  // scans that may never fit, found while picking
+	expired       []Worker      // workers whose Lease is to be removed
+	nextID        uint64
+	writes        int
+	storing       time.Duration // how long it usually takes to store an assignment
+	reasons       *rate.Limiter
 
-	wake chan struct{}
-	// loaded is closed by Load.
-	loaded chan struct{}
+	wakeup chan struct{}
+	// restored is closed by Load.
+	restored chan struct{}
 }
 
 // stageKey finds the pools that run a stage.
@@ -154,8 +154,8 @@ func New(opts Options) *Scheduler {
 	if opts.ReasonsPerSecond == 0 {
 		opts.ReasonsPerSecond = 20
 	}
-	if opts.Wanted == nil {
-		opts.Wanted = func(types.NamespacedName) {}
+	if opts.ScaleUp == nil {
+		opts.ScaleUp = func(types.NamespacedName) {}
 	}
 	if opts.Observer == nil {
 		opts.Observer = noObserver{}
@@ -167,23 +167,23 @@ func New(opts Options) *Scheduler {
 		pools:        map[types.NamespacedName]*pool{},
 		byStage:      map[stageKey][]*pool{},
 		running:      map[stageKey]int{},
-		budgets:      map[types.NamespacedName]*account{},
+		budgets:      map[types.NamespacedName]*budgetState{},
 		workers:      map[types.NamespacedName]*worker{},
-		blocked:      map[queue.Lane]block{},
-		blockedSince: map[queue.Lane]laneBlock{},
+		blocked:      map[queue.Lane]waitReason{},
+		blockedSince: map[queue.Lane]laneWait{},
 		claimed:      map[types.NamespacedName]time.Time{},
 		reasons:      rate.NewLimiter(rate.Limit(opts.ReasonsPerSecond), opts.ReasonsPerSecond),
-		wake:         make(chan struct{}, 1),
-		loaded:       make(chan struct{}),
+		wakeup:       make(chan struct{}, 1),
+		restored:     make(chan struct{}),
 	}
 	s.queue = queue.New(queue.WithDomain(s.domain))
 	return s
 }
 
-// poke makes the loop look again.
-func (s *Scheduler) poke() {
+// wake makes the loop look again.
+func (s *Scheduler) wake() {
 	select {
-	case s.wake <- struct{}{}:
+	case s.wakeup <- struct{}{}:
 	default:
 	}
 }
@@ -191,12 +191,12 @@ func (s *Scheduler) poke() {
 // assignmentID returns an id that no other assignment has.
 func (s *Scheduler) assignmentID() string {
 	s.nextID++
-	return s.opts.Incarnation + "-" + strconv.FormatUint(s.nextID, 36)
+	return s.opts.LeaderTerm + "-" + strconv.FormatUint(s.nextID, 36)
 }
 
 type noObserver struct{}
 
 func (noObserver) Assigned(string, v1alpha1.StageName, time.Duration) {}
-func (noObserver) Settled(Try)                                        {}
+func (noObserver) Settled(StageRun)                                   {}
 func (noObserver) Dispatched(time.Duration)                           {}
 func (noObserver) WriteFailed()                                       {}

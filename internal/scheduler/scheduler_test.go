@@ -61,7 +61,7 @@ func TestWorkersAreFilledEvenlyAndNotBeyondCapacity(t *testing.T) {
 	if load["w1"] != 2 || load["w2"] != 2 || load[""] != 1 {
 		t.Errorf("load = %v, want two each and one that waits", load)
 	}
-	standing, ok := w.s.Standing(name("s4"))
+	standing, ok := w.s.QueuePosition(name("s4"))
 	if !ok || standing.Reason != v1alpha1.ReasonWaitingForWorker {
 		t.Errorf("standing of the one that waits: %+v", standing)
 	}
@@ -108,7 +108,7 @@ func TestTokensDecide(t *testing.T) {
 	}
 	waiting := 0
 	for i := range 200 {
-		standing, ok := w.s.Standing(name(fmt.Sprint("s", i)))
+		standing, ok := w.s.QueuePosition(name(fmt.Sprint("s", i)))
 		if !ok {
 			continue
 		}
@@ -301,7 +301,7 @@ func TestMissingPartsHoldScans(t *testing.T) {
 		"no key": {
 			setup: func(w *world) {
 				w.standard(100_000, "w1")
-				w.s.BudgetChanged(w.budget("b", 100_000), Key{Reason: v1alpha1.ReasonSecretNotFound, Message: `Secret "s" does not exist`})
+				w.s.BudgetChanged(w.budget("b", 100_000), KeyState{Reason: v1alpha1.ReasonSecretNotFound, Message: `Secret "s" does not exist`})
 			},
 			wantReason: v1alpha1.ReasonWaitingForBudget, wantMessage: `Secret "s" does not exist`,
 		},
@@ -498,13 +498,13 @@ func TestScansOfOneUserGoInTheOrderTheyCame(t *testing.T) {
 
 func TestRoughly(t *testing.T) {
 	for _, tokens := range []int64{0, 1, 15, 16, 17, 566, 1058, 5_033_165} {
-		got := roughly(tokens)
+		got := roundUpTokens(tokens)
 		if got < tokens || got > tokens+tokens/16 {
 			t.Errorf("roughly(%d) = %d, want no less and at most a sixteenth more", tokens, got)
 		}
 	}
-	if roughly(560) != roughly(566) {
-		t.Errorf("roughly(560) = %d and roughly(566) = %d, want the same", roughly(560), roughly(566))
+	if roundUpTokens(560) != roundUpTokens(566) {
+		t.Errorf("roughly(560) = %d and roughly(566) = %d, want the same", roundUpTokens(560), roundUpTokens(566))
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// Standing is where a waiting scan stands.
-type Standing struct {
+// QueuePosition is where a waiting scan stands.
+type QueuePosition struct {
 	// Ahead is the number of scans that go first, TokensAhead what they reserve.
 	Ahead       int
 	TokensAhead int64
@@ -23,15 +23,15 @@ type Standing struct {
 	Reason, Message string
 }
 
-// Standing says where a waiting scan stands; ok is false for a scan that does not wait.
-func (s *Scheduler) Standing(name types.NamespacedName) (standing Standing, ok bool) {
+// QueuePosition says where a waiting scan stands; ok is false for a scan that does not wait.
+func (s *Scheduler) QueuePosition(name types.NamespacedName) (standing QueuePosition, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.scans[name]
 	if st == nil || !s.waits(st) {
-		return Standing{}, false
+		return QueuePosition{}, false
 	}
-	return s.standing(st, s.clk.Now()), true
+	return s.queuePosition(st, s.clk.Now()), true
 }
 
 // PoolLoad is the work of a pool.
@@ -68,30 +68,30 @@ func (s *Scheduler) PoolLoad(name types.NamespacedName) (load PoolLoad, ok bool)
 func (s *Scheduler) BudgetStats(name types.NamespacedName) (stats budget.Stats, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	acc := s.budgets[name]
-	if acc == nil {
+	tb := s.budgets[name]
+	if tb == nil {
 		return budget.Stats{}, false
 	}
-	return acc.ledger.Stats(s.clk.Now()), true
+	return tb.ledger.Stats(s.clk.Now()), true
 }
 
 // BudgetEstimates returns what is known of the calls of a budget's models, the latest first.
 func (s *Scheduler) BudgetEstimates(name types.NamespacedName) []budget.Estimate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	acc := s.budgets[name]
-	if acc == nil {
+	tb := s.budgets[name]
+	if tb == nil {
 		return nil
 	}
-	return slices.DeleteFunc(s.estimator.Snapshot(), func(e budget.Estimate) bool { return !acc.serves(e.Model) })
+	return slices.DeleteFunc(s.estimator.Snapshot(), func(e budget.Estimate) bool { return !tb.serves(e.Model) })
 }
 
-// ProviderWord returns what the provider said when it last refused a budget's key or quota.
-func (s *Scheduler) ProviderWord(name types.NamespacedName) string {
+// LastProviderError returns what the provider said when it last refused a budget's key or quota.
+func (s *Scheduler) LastProviderError(name types.NamespacedName) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if acc := s.budgets[name]; acc != nil {
-		return acc.word
+	if tb := s.budgets[name]; tb != nil {
+		return tb.lastProviderError
 	}
 	return ""
 }

@@ -14,12 +14,12 @@ import (
 
 // waitInput is all that the checks below look at.
 type waitInput struct {
-	now    time.Time
-	spec   *v1alpha1.ScanRequestSpec
-	status *v1alpha1.ScanRequestStatus
-	stage  v1alpha1.StageName
-	block  *block
-	queued bool
+	now       time.Time
+	spec      *v1alpha1.ScanRequestSpec
+	status    *v1alpha1.ScanRequestStatus
+	stage     v1alpha1.StageName
+	blockedBy *waitReason
+	queued    bool
 	// ahead and wait are for the message alone, and zero where it is not asked for or they are not known.
 	ahead queue.Position
 	wait  time.Duration
@@ -45,10 +45,10 @@ func checkBackingOff(in waitInput) (string, string, bool) {
 }
 
 func checkBlocked(in waitInput) (string, string, bool) {
-	if in.block == nil {
+	if in.blockedBy == nil {
 		return "", "", false
 	}
-	return in.block.reason, in.block.explain(in.ahead, in.wait), true
+	return in.blockedBy.reason, in.blockedBy.explain(in.ahead, in.wait), true
 }
 
 // checkPosition gives the reason of a scan whose turn has not come although nothing is blocked: the writes of
@@ -65,17 +65,17 @@ func (s *Scheduler) reasonOf(st *scanState, now time.Time) string {
 
 // explain says why a scan waits, and for people how long that may take. It is dearer than reasonOf.
 func (s *Scheduler) explain(st *scanState, now time.Time) (reason, message string) {
-	standing := s.standing(st, now)
+	standing := s.queuePosition(st, now)
 	return standing.Reason, standing.Message
 }
 
-// standing is where a waiting scan stands.
-func (s *Scheduler) standing(st *scanState, now time.Time) Standing {
+// queuePosition is where a waiting scan stands.
+func (s *Scheduler) queuePosition(st *scanState, now time.Time) QueuePosition {
 	in := s.waitInput(st, now)
 	in.ahead, _ = s.queue.Position(st.name.String())
 	wait, known := s.waitOf(st, in.ahead)
 	in.wait = wait
-	standing := Standing{Ahead: in.ahead.Ahead, TokensAhead: in.ahead.TokensAhead, Wait: wait, WaitKnown: known}
+	standing := QueuePosition{Ahead: in.ahead.Ahead, TokensAhead: in.ahead.TokensAhead, Wait: wait, WaitKnown: known}
 	standing.Reason, standing.Message = firstReason(in)
 	return standing
 }
@@ -83,7 +83,7 @@ func (s *Scheduler) standing(st *scanState, now time.Time) Standing {
 func (s *Scheduler) waitInput(st *scanState, now time.Time) waitInput {
 	in := waitInput{now: now, spec: &st.obj.Spec, status: &st.obj.Status, stage: pipeline.NextStage(&st.obj.Status)}
 	if b, ok := s.blocked[s.lane(st, in.stage)]; ok {
-		in.block = &b
+		in.blockedBy = &b
 	}
 	_, in.queued = s.queue.Get(st.name.String())
 	return in
@@ -104,14 +104,14 @@ type reasonCheck struct {
 	at   time.Time
 }
 
-// laneBlock is the reason that the head of a lane has been waiting for, and since when.
-type laneBlock struct {
+// laneWait is the reason that the head of a lane has been waiting for, and since when.
+type laneWait struct {
 	reason string
 	since  time.Time
 }
 
-// noteBlocks remembers since when each lane has been blocked for the same reason.
-func (s *Scheduler) noteBlocks(now time.Time) {
+// recordWaitReasons remembers since when each lane has been blocked for the same reason.
+func (s *Scheduler) recordWaitReasons(now time.Time) {
 	for lane := range s.blockedSince {
 		if _, still := s.blocked[lane]; !still {
 			delete(s.blockedSince, lane)
@@ -119,13 +119,13 @@ func (s *Scheduler) noteBlocks(now time.Time) {
 	}
 	for lane, b := range s.blocked {
 		if s.blockedSince[lane].reason != b.reason {
-			s.blockedSince[lane] = laneBlock{reason: b.reason, since: now}
+			s.blockedSince[lane] = laneWait{reason: b.reason, since: now}
 		}
 	}
 }
 
-// heldSince is since when a scan has been waiting for a reason.
-func (s *Scheduler) heldSince(st *scanState, reason string) time.Time {
+// reasonSince is since when a scan has been waiting for a reason.
+func (s *Scheduler) reasonSince(st *scanState, reason string) time.Time {
 	if b, ok := s.blockedSince[s.lane(st, pipeline.NextStage(&st.obj.Status))]; ok && b.reason == reason && b.since.After(st.waitingSince) {
 		return b.since
 	}
@@ -143,7 +143,7 @@ func (s *Scheduler) dueReasons(now time.Time, room int) ([]*write, time.Time) {
 			continue
 		}
 		reason := s.reasonOf(st, now)
-		if now.Sub(s.heldSince(st, reason)) >= s.opts.ReasonDelay && unwritten(st, reason) {
+		if now.Sub(s.reasonSince(st, reason)) >= s.opts.ReasonDelay && unwritten(st, reason) {
 			s.toExplain = append(s.toExplain, st)
 		}
 		s.checkLater(st, now)
@@ -193,7 +193,7 @@ func (s *Scheduler) checkLater(st *scanState, now time.Time) {
 
 // unwritten says whether the object does not show the reason yet, nor will when a write under way has ended.
 func unwritten(st *scanState, reason string) bool {
-	if st.telling {
+	if st.writingReason {
 		return false
 	}
 	c := meta.FindStatusCondition(st.obj.Status.Conditions, v1alpha1.ConditionAdmitted)

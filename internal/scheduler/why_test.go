@@ -59,7 +59,7 @@ func TestAWrittenReasonCostsNoClaim(t *testing.T) {
 	if passed == 0 {
 		t.Error("no small scan passed the large one: the test shows nothing")
 	}
-	if !slices.Contains(w.told, "large") {
+	if !slices.Contains(w.reasonsWritten, "large") {
 		t.Error("the reason of the large scan was not written: the test shows nothing")
 	}
 }
@@ -88,7 +88,7 @@ func TestPickedWhileItsReasonIsWritten(t *testing.T) {
 			if len(reasons) != 1 || reasons[0].kind != writeReason {
 				t.Fatalf("%d writes, want that of the reason", len(reasons))
 			}
-			if s, ok := w.s.Standing(name("a")); !ok || s.Reason != v1alpha1.ReasonWaitingForWorker {
+			if s, ok := w.s.QueuePosition(name("a")); !ok || s.Reason != v1alpha1.ReasonWaitingForWorker {
 				t.Errorf("while its reason is written the scan stands at %+v, %t", s, ok)
 			}
 			w.worker("w1", "p", 2)

@@ -39,23 +39,23 @@ type worker struct {
 	// expires is when the worker is presumed dead, by our clock: counted from when we saw the renewal, so that
 	// the worker's clock does not matter.
 	expires time.Time
-	// lookAt is when the Lease is to be read again because no renewal was seen: lookAhead before it expires, and
+	// nextLeaseCheck is when the Lease is to be read again because no renewal was seen: lookAhead before it expires, and
 	// when it does. looking is set while it is being read, stale when the first look found no renewal.
-	lookAt  time.Time
-	looking bool
-	stale   bool
-	index   int // in its pool's heap, -1 when not in it
+	nextLeaseCheck time.Time
+	checkingLease  bool
+	stale          bool
+	index          int // in its pool's heap, -1 when not in it
 }
 
 // lookAhead is how long before a Lease expires it is first looked at. A worker that could not reach the API
 // server tries again every second, so that two looks this far apart with no renewal in between mean that it is
 // gone, and not that the API server was away.
-const lookAhead = 2 * time.Second
+const leaseCheckAhead = 2 * time.Second
 
 // renewed notes a sign of life.
 func (w *worker) renewed(now time.Time, lease time.Duration) {
 	w.expires = now.Add(lease)
-	w.lookAt = w.expires.Add(-lookAhead)
+	w.nextLeaseCheck = w.expires.Add(-leaseCheckAhead)
 	w.stale = false
 }
 
@@ -123,7 +123,7 @@ func (s *Scheduler) WorkerChanged(info Worker) {
 	if isNew {
 		s.dropPredecessors(w)
 	}
-	s.poke()
+	s.wake()
 }
 
 // dropPredecessors ends the workers that were in the same pod before. A pod runs one worker at a time, so that a
@@ -146,36 +146,36 @@ func (s *Scheduler) WorkerGone(name types.NamespacedName) {
 	defer s.mu.Unlock()
 	if w := s.workers[name]; w != nil {
 		s.dropWorker(w, v1alpha1.FailureDrained, "the worker's Lease was released")
-		s.poke()
+		s.wake()
 	}
 }
 
-// overdueWorkers returns the workers whose Lease is to be read again, and when the next one will be.
-func (s *Scheduler) overdueWorkers(now time.Time) (overdue []types.NamespacedName, next time.Time) {
+// dueLeaseChecks returns the workers whose Lease is to be read again, and when the next one will be.
+func (s *Scheduler) dueLeaseChecks(now time.Time) (overdue []types.NamespacedName, next time.Time) {
 	for _, w := range s.workers {
 		switch {
-		case w.looking:
-		case now.Before(w.lookAt):
-			next = earliest(next, w.lookAt)
+		case w.checkingLease:
+		case now.Before(w.nextLeaseCheck):
+			next = earliest(next, w.nextLeaseCheck)
 		default:
-			w.looking = true
+			w.checkingLease = true
 			overdue = append(overdue, w.Name)
 		}
 	}
 	return overdue, next
 }
 
-// looked takes note of what the API server says of a worker that was not seen to renew. The watch may be behind
+// leaseChecked takes note of what the API server says of a worker that was not seen to renew. The watch may be behind
 // or the API server may have been away: only its own word that nothing was renewed, twice, ends a worker.
-func (s *Scheduler) looked(name types.NamespacedName, info Worker, found bool, err error) {
+func (s *Scheduler) leaseChecked(name types.NamespacedName, info Worker, found bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.poke()
+	defer s.wake()
 	w, now := s.workers[name], s.clk.Now()
 	if w == nil {
 		return
 	}
-	w.looking = false
+	w.checkingLease = false
 	switch {
 	case err != nil: // nobody can renew now; each has a whole Lease from here
 		s.log.V(1).Info("could not look after a worker", "worker", name.Name, "err", err.Error())
@@ -191,10 +191,10 @@ func (s *Scheduler) looked(name types.NamespacedName, info Worker, found bool, e
 		s.expired = append(s.expired, w.Worker)
 	default:
 		w.stale = true
-		w.lookAt = w.expires
+		w.nextLeaseCheck = w.expires
 		if !now.Before(w.expires) { // it was looked at too late: give it the time between two looks
-			w.expires = now.Add(lookAhead)
-			w.lookAt = w.expires
+			w.expires = now.Add(leaseCheckAhead)
+			w.nextLeaseCheck = w.expires
 		}
 	}
 }
@@ -222,8 +222,8 @@ func (s *Scheduler) runsOf(name types.NamespacedName) int {
 	return n
 }
 
-// load changes the number of scans a worker has.
-func (s *Scheduler) load(name types.NamespacedName, delta int) {
+// addInFlight changes the number of scans a worker has.
+func (s *Scheduler) addInFlight(name types.NamespacedName, delta int) {
 	if w := s.workers[name]; w != nil {
 		w.inFlight += delta
 		s.reheap(w)

@@ -35,8 +35,8 @@ type world struct {
 	fail func(*write) error
 	// writes counts the stored writes by kind.
 	writes map[writeKind]int
-	// told are the scans whose reason for waiting was stored.
-	told []string
+	// reasonsWritten are the scans whose reason for waiting was stored.
+	reasonsWritten []string
 }
 
 func newWorld(tb testing.TB) *world {
@@ -49,7 +49,7 @@ func newWorld(tb testing.TB) *world {
 
 // restart replaces the scheduler by one that knows nothing, as a new leader does.
 func (w *world) restart() {
-	w.s = New(Options{Clock: w.clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t" + strconv.Itoa(w.rv)})
+	w.s = New(Options{Clock: w.clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t" + strconv.Itoa(w.rv)})
 }
 
 func name(n string) types.NamespacedName { return types.NamespacedName{Namespace: "ns", Name: n} }
@@ -142,7 +142,7 @@ func (w *world) budget(n string, tokensPerMinute int64, models ...string) *v1alp
 	}
 }
 
-var readyKey = Key{Ready: true, Reason: v1alpha1.ReasonKeyFound, Version: "1"}
+var readyKey = KeyState{Ready: true, Reason: v1alpha1.ReasonKeyFound, Version: "1"}
 
 // standard sets up one pool for all stages, a budget, and workers of capacity 2.
 func (w *world) standard(tokensPerMinute int64, workers ...string) {
@@ -160,14 +160,14 @@ func (w *world) worker(n, pool string, capacity int) {
 	w.s.WorkerChanged(w.leases[name(n)])
 }
 
-// look answers the scheduler's question after a worker.
-func (w *world) look(n types.NamespacedName) {
+// checkLease answers the scheduler's question after a worker.
+func (w *world) checkLease(n types.NamespacedName) {
 	if w.down {
-		w.s.looked(n, Worker{}, false, errors.New("connection refused"))
+		w.s.leaseChecked(n, Worker{}, false, errors.New("connection refused"))
 		return
 	}
 	info, found := w.leases[n]
-	w.s.looked(n, info, found, nil)
+	w.s.leaseChecked(n, info, found, nil)
 }
 
 // step runs one cycle and does its writes.
@@ -182,8 +182,8 @@ func (w *world) work() bool {
 	for _, wr := range todo.writes {
 		w.finish(wr)
 	}
-	for _, n := range todo.looks {
-		w.look(n)
+	for _, n := range todo.leaseChecks {
+		w.checkLease(n)
 	}
 	for _, info := range todo.expired {
 		if w.leases[info.Name].RenewedAt.Equal(info.RenewedAt) {
@@ -191,7 +191,7 @@ func (w *world) work() bool {
 			w.s.WorkerGone(info.Name)
 		}
 	}
-	return len(todo.writes)+len(todo.looks) > 0
+	return len(todo.writes)+len(todo.leaseChecks) > 0
 }
 
 // settle runs cycles until nothing more is to be done now.
@@ -228,7 +228,7 @@ func (w *world) finish(wr *write) {
 	w.store[wr.scan.name] = next
 	w.writes[wr.kind]++
 	if wr.kind == writeReason {
-		w.told = append(w.told, next.Name)
+		w.reasonsWritten = append(w.reasonsWritten, next.Name)
 	}
 	w.s.written(wr, next, nil)
 	w.s.ScanChanged(next) // the watch event comes after the answer
@@ -279,8 +279,8 @@ func (w *world) admitted(n string) string {
 // wantIdle fails unless nothing is reserved and no worker has anything.
 func (w *world) wantIdle() {
 	w.t.Helper()
-	for n, acc := range w.s.budgets {
-		if stats := acc.ledger.Stats(w.clk.Now()); stats.ReservedTokens != 0 || stats.InFlight != 0 {
+	for n, tb := range w.s.budgets {
+		if stats := tb.ledger.Stats(w.clk.Now()); stats.ReservedTokens != 0 || stats.InFlight != 0 {
 			w.t.Errorf("budget %s: %d tokens reserved, %d calls in flight; want none", n, stats.ReservedTokens, stats.InFlight)
 		}
 	}

@@ -18,10 +18,10 @@ const maxBodyBytes = 512 << 10
 
 // Scheduler is the part of the scheduler that is read.
 type Scheduler interface {
-	// Standing returns the position of a waiting scan; ok is false for a scan that does not wait.
-	Standing(name types.NamespacedName) (standing scheduler.Standing, ok bool)
-	// NewcomerWait estimates the wait of a scan that would be created now; ok is false where that is not known.
-	NewcomerWait(namespace string) (wait time.Duration, ok bool)
+	// QueuePosition returns the position of a waiting scan; ok is false for a scan that does not wait.
+	QueuePosition(name types.NamespacedName) (standing scheduler.QueuePosition, ok bool)
+	// EstimateNewScanWait estimates the wait of a scan that would be created now; ok is false where that is not known.
+	EstimateNewScanWait(namespace string) (wait time.Duration, ok bool)
 }
 
 // Handler serves POST requests on queuestatus.Path.
@@ -46,18 +46,18 @@ func Handler(s Scheduler) http.Handler {
 func respond(s Scheduler, namespace string, request queuestatus.Request) queuestatus.Response {
 	response := queuestatus.Response{Scans: make(map[string]queuestatus.QueuePosition, len(request.Names))}
 	for _, name := range request.Names {
-		if standing, ok := s.Standing(types.NamespacedName{Namespace: namespace, Name: name}); ok {
+		if standing, ok := s.QueuePosition(types.NamespacedName{Namespace: namespace, Name: name}); ok {
 			response.Scans[name] = positionOf(standing)
 		}
 	}
-	if wait, ok := s.NewcomerWait(namespace); ok {
+	if wait, ok := s.EstimateNewScanWait(namespace); ok {
 		response.NewScanWaitSeconds = new(wait.Seconds())
 	}
 	return response
 }
 
 // positionOf converts the scheduler's type to the wire type.
-func positionOf(standing scheduler.Standing) queuestatus.QueuePosition {
+func positionOf(standing scheduler.QueuePosition) queuestatus.QueuePosition {
 	position := queuestatus.QueuePosition{
 		Ahead: standing.Ahead, TokensAhead: standing.TokensAhead, Reason: standing.Reason, Message: standing.Message,
 	}

@@ -18,23 +18,25 @@ import (
 )
 
 type fakeScheduler struct {
-	standings map[types.NamespacedName]scheduler.Standing
-	newcomer  time.Duration
+	positions   map[types.NamespacedName]scheduler.QueuePosition
+	newScanWait time.Duration
 }
 
-func (f fakeScheduler) Standing(n types.NamespacedName) (scheduler.Standing, bool) {
-	st, ok := f.standings[n]
+func (f fakeScheduler) QueuePosition(n types.NamespacedName) (scheduler.QueuePosition, bool) {
+	st, ok := f.positions[n]
 	return st, ok
 }
 
-func (f fakeScheduler) NewcomerWait(string) (time.Duration, bool) { return f.newcomer, f.newcomer > 0 }
+func (f fakeScheduler) EstimateNewScanWait(string) (time.Duration, bool) {
+	return f.newScanWait, f.newScanWait > 0
+}
 
 func TestHandler(t *testing.T) {
-	f := fakeScheduler{standings: map[types.NamespacedName]scheduler.Standing{
+	f := fakeScheduler{positions: map[types.NamespacedName]scheduler.QueuePosition{
 		{Namespace: "ns", Name: "a"}:    {Ahead: 3, TokensAhead: 4500, Wait: 1500 * time.Millisecond, WaitKnown: true, Reason: "WaitingForTokens", Message: "m"},
 		{Namespace: "ns", Name: "b"}:    {Reason: "Suspended"},
 		{Namespace: "other", Name: "c"}: {Reason: "Suspended"},
-	}, newcomer: 2 * time.Second}
+	}, newScanWait: 2 * time.Second}
 	wait, newcomer := 1.5, 2.0
 	tests := map[string]struct {
 		body     string

@@ -79,7 +79,7 @@ func (d *Decisions) Dispatched(took time.Duration) { d.dispatch.Observe(took.Sec
 func (d *Decisions) WriteFailed() { d.failed.Inc() }
 
 // Settled notes how a try ended and what it cost.
-func (d *Decisions) Settled(t scheduler.Try) {
+func (d *Decisions) Settled(t scheduler.StageRun) {
 	outcome := "ok"
 	if t.Class != "" {
 		outcome = string(t.Class)

@@ -25,21 +25,21 @@ func TestLabelsAreBounded(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	clk := clocktesting.NewFakeClock(time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC))
 	decisions := NewDecisions(registry)
-	s := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t", Observer: decisions})
+	s := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t", Observer: decisions})
 	registry.MustRegister(NewLevels(s))
 
 	decisions.Assigned("pool", v1alpha1.StageVision, time.Second)
 	decisions.Dispatched(time.Millisecond)
 	decisions.WriteFailed()
-	decisions.Settled(scheduler.Try{
+	decisions.Settled(scheduler.StageRun{
 		Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 100, Charged: 90,
 		Usage: v1alpha1.TokenUsage{Input: 10, CachedInput: 5, Output: 20}, Took: time.Second,
 	})
-	decisions.Settled(scheduler.Try{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Class: v1alpha1.FailureRateLimited})
+	decisions.Settled(scheduler.StageRun{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Class: v1alpha1.FailureRateLimited})
 	s.BudgetChanged(&v1alpha1.TokenBudget{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b"},
 		Spec:       v1alpha1.TokenBudgetSpec{Models: []string{"m"}, TokensPerMinute: 1000, RequestsPerMinute: 10},
-	}, scheduler.Key{Ready: true})
+	}, scheduler.KeyState{Ready: true})
 	s.ScanChanged(&v1alpha1.ScanRequest{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "secret-scan-name", UID: "u", ResourceVersion: "1"},
 		Spec:       v1alpha1.ScanRequestSpec{UserID: "secret-user", DeadlineSeconds: 300},
@@ -79,7 +79,7 @@ func TestLabelsAreBounded(t *testing.T) {
 func TestLevels(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	clk := clocktesting.NewFakeClock(time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC))
-	s := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), Incarnation: "t"})
+	s := scheduler.New(scheduler.Options{Clock: clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t"})
 	registry.MustRegister(NewLevels(s))
 	s.PoolChanged(&v1alpha1.WorkerPool{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"},
@@ -91,7 +91,7 @@ func TestLevels(t *testing.T) {
 	s.BudgetChanged(&v1alpha1.TokenBudget{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "b"},
 		Spec:       v1alpha1.TokenBudgetSpec{Models: []string{"m"}, TokensPerMinute: 60_000, RequestsPerMinute: 600},
-	}, scheduler.Key{Ready: true})
+	}, scheduler.KeyState{Ready: true})
 	for i, suspended := range []bool{false, false, true} {
 		s.ScanChanged(&v1alpha1.ScanRequest{
 			ObjectMeta: metav1.ObjectMeta{
@@ -130,12 +130,12 @@ func TestDecisions(t *testing.T) {
 	d.Assigned("p", v1alpha1.StageVision, 3*time.Second)
 	d.Dispatched(20 * time.Millisecond)
 	d.WriteFailed()
-	d.Settled(scheduler.Try{
+	d.Settled(scheduler.StageRun{
 		Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Charged: 900, Canary: true,
 		Usage: v1alpha1.TokenUsage{Input: 300, CachedInput: 200, Output: 100}, Took: 5 * time.Second,
 	})
-	d.Settled(scheduler.Try{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Class: v1alpha1.FailureRateLimited})
-	d.Settled(scheduler.Try{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Class: v1alpha1.FailureTimeout})
+	d.Settled(scheduler.StageRun{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Class: v1alpha1.FailureRateLimited})
+	d.Settled(scheduler.StageRun{Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Class: v1alpha1.FailureTimeout})
 	want := map[string]float64{
 		"scan_queue_wait_seconds pool=p stage=vision":                                          3,
 		"scan_dispatch_seconds":                                                                0.02,

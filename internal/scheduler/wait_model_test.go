@@ -11,58 +11,58 @@ import (
 )
 
 func TestOutlook(t *testing.T) {
-	empty, full := flow{rate: 1000}, flow{rate: 1000, level: 60_000}
+	empty, full := capacity{rate: 1000}, capacity{rate: 1000, level: 60_000}
 	tests := map[string]struct {
-		outlook outlook
+		outlook waitModel
 		want    time.Duration
 		wantOK  bool
 	}{
-		"a full bucket":   {outlook: outlook{tokens: full, own: 1000, slots: 10}, want: 0, wantOK: true},
-		"an empty bucket": {outlook: outlook{tokens: empty, own: 1000, slots: 10}, want: time.Second, wantOK: true},
+		"a full bucket":   {outlook: waitModel{tokens: full, own: 1000, slots: 10}, want: 0, wantOK: true},
+		"an empty bucket": {outlook: waitModel{tokens: empty, own: 1000, slots: 10}, want: time.Second, wantOK: true},
 		"a bucket that owes": {
-			outlook: outlook{tokens: flow{rate: 1000, level: -2000}, own: 1000, slots: 10}, want: 3 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: capacity{rate: 1000, level: -2000}, own: 1000, slots: 10}, want: 3 * time.Second, wantOK: true,
 		},
 		"others ahead": {
-			outlook: outlook{tokens: flow{rate: 1000, level: 500}, own: 1000, ahead: 5, aheadHere: 5, tokensAhead: 5000, slots: 10},
+			outlook: waitModel{tokens: capacity{rate: 1000, level: 500}, own: 1000, ahead: 5, aheadHere: 5, tokensAhead: 5000, slots: 10},
 			want:    5500 * time.Millisecond, wantOK: true,
 		},
 		"calls under way want their next stage first": { // half of the ten are done in the time it takes
-			outlook: outlook{tokens: empty, own: 1000, slots: 100, running: 10, follow: 200, seconds: 4}, want: 2 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: empty, own: 1000, slots: 100, running: 10, follow: 200, seconds: 4}, want: 2 * time.Second, wantOK: true,
 		},
 		"those ahead want theirs too": { // 10 s for the tokens ahead, and all answers of the first 12 of the 17 s
-			outlook: outlook{tokens: empty, own: 1000, slots: 100, ahead: 9, aheadStage: 10, tokensAhead: 9000, follow: 1000, seconds: 5},
+			outlook: waitModel{tokens: empty, own: 1000, slots: 100, ahead: 9, aheadStage: 10, tokensAhead: 9000, follow: 1000, seconds: 5},
 			want:    17071 * time.Millisecond, wantOK: true,
 		},
 		"requests are short": {
-			outlook: outlook{tokens: full, requests: []flow{{rate: 2, level: 1}}, own: 100, ahead: 10, slots: 100}, want: 5 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: full, requests: []capacity{{rate: 2, level: 1}}, own: 100, ahead: 10, slots: 100}, want: 5 * time.Second, wantOK: true,
 		},
 		"requests of the day are short": {
-			outlook: outlook{tokens: full, requests: []flow{{rate: 100}, {rate: 0.01}}, own: 100, slots: 100}, want: 100 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: full, requests: []capacity{{rate: 100}, {rate: 0.01}}, own: 100, slots: 100}, want: 100 * time.Second, wantOK: true,
 		},
 		"busy workers": {
-			outlook: outlook{tokens: full, own: 1000, aheadHere: 9, slots: 10, busy: 10, seconds: 5}, want: 5 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: full, own: 1000, aheadHere: 9, slots: 10, busy: 10, seconds: 5}, want: 5 * time.Second, wantOK: true,
 		},
 		"busy workers that run the later stage too": { // ten of the places that become free go to answers
-			outlook: outlook{tokens: flow{level: 1e6}, own: 1, aheadHere: 9, slots: 10, busy: 10, running: 10, follow: 1, followHere: true, seconds: 5},
+			outlook: waitModel{tokens: capacity{level: 1e6}, own: 1, aheadHere: 9, slots: 10, busy: 10, running: 10, follow: 1, followHere: true, seconds: 5},
 			want:    10 * time.Second, wantOK: true,
 		},
 		"a held budget": {
-			outlook: outlook{tokens: full, own: 1000, slots: 10, held: 20 * time.Second}, want: 20 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: full, own: 1000, slots: 10, held: 20 * time.Second}, want: 20 * time.Second, wantOK: true,
 		},
 		"a slow API server": {
-			outlook: outlook{tokens: full, own: 1000, ahead: 100, slots: 1000, stores: 50}, want: 2 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: full, own: 1000, ahead: 100, slots: 1000, stores: 50}, want: 2 * time.Second, wantOK: true,
 		},
 		"a slow API server that later stages use first": { // half of the ten are done in the time it takes
-			outlook: outlook{tokens: flow{level: 1e9}, own: 1000, ahead: 35, slots: 1000, stores: 20, running: 10, follow: 200, seconds: 4}, want: 2 * time.Second, wantOK: true,
+			outlook: waitModel{tokens: capacity{level: 1e9}, own: 1000, ahead: 35, slots: 1000, stores: 20, running: 10, follow: 200, seconds: 4}, want: 2 * time.Second, wantOK: true,
 		},
-		"no worker":              {outlook: outlook{tokens: full, own: 1000}},
-		"no budget":              {outlook: outlook{own: 1000, slots: 10}},
-		"no requests":            {outlook: outlook{tokens: full, requests: []flow{{}}, own: 1000, slots: 10}},
-		"a stage without tokens": {outlook: outlook{slots: 10}, want: 0, wantOK: true},
+		"no worker":              {outlook: waitModel{tokens: full, own: 1000}},
+		"no budget":              {outlook: waitModel{own: 1000, slots: 10}},
+		"no requests":            {outlook: waitModel{tokens: full, requests: []capacity{{}}, own: 1000, slots: 10}},
+		"a stage without tokens": {outlook: waitModel{slots: 10}, want: 0, wantOK: true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, ok := tc.outlook.wait()
+			got, ok := tc.outlook.estimate()
 			if ok != tc.wantOK || math.Abs((got-tc.want).Seconds()) > 0.05 {
 				t.Errorf("wait = %s, %t; want %s, %t", got, ok, tc.want, tc.wantOK)
 			}
@@ -177,7 +177,7 @@ func (w *world) backlog(users []string, capacity int) map[string]prediction {
 				scan := fmt.Sprint("s", n)
 				w.create(scan, user(users[n%len(users)]))
 				created[scan] = w.clk.Now()
-				if s, ok := w.s.Standing(name(scan)); ok && s.WaitKnown && tick > 300 {
+				if s, ok := w.s.QueuePosition(name(scan)); ok && s.WaitKnown && tick > 300 {
 					predicted[scan] = s.Wait
 				}
 				n++
@@ -227,16 +227,16 @@ func TestHeldBudgetsLetNothingThrough(t *testing.T) {
 		end(v1alpha1.FailureQuotaExhausted)(l)
 		l.Reserve("probe", 100, t0.Add(time.Hour))
 	}
-	full := flow{level: 60_000, rate: 1000}
+	full := capacity{level: 60_000, rate: 1000}
 	tests := map[string]struct {
 		ledgers    []func(*budget.Ledger)
 		wantHeld   time.Duration
-		wantTokens flow
+		wantTokens capacity
 	}{
-		"none is held":               {ledgers: []func(*budget.Ledger){nil, nil}, wantTokens: flow{level: 120_000, rate: 2000}},
+		"none is held":               {ledgers: []func(*budget.Ledger){nil, nil}, wantTokens: capacity{level: 120_000, rate: 2000}},
 		"one has no quota left":      {ledgers: []func(*budget.Ledger){nil, end(v1alpha1.FailureQuotaExhausted)}, wantTokens: full},
 		"the same the other way":     {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureQuotaExhausted), nil}, wantTokens: full},
-		"both have a Retry-After":    {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureRateLimited), end(v1alpha1.FailureRateLimited)}, wantHeld: 10 * time.Second, wantTokens: flow{level: 17_000, rate: 1800}},
+		"both have a Retry-After":    {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureRateLimited), end(v1alpha1.FailureRateLimited)}, wantHeld: 10 * time.Second, wantTokens: capacity{level: 17_000, rate: 1800}},
 		"the key is refused":         {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureUnauthorized)}, wantHeld: 30 * time.Second, wantTokens: full},
 		"its own quota is used up":   {ledgers: []func(*budget.Ledger){exhausted}, wantHeld: time.Hour, wantTokens: full},
 		"a probe is under way":       {ledgers: []func(*budget.Ledger){probed}},
@@ -245,15 +245,15 @@ func TestHeldBudgetsLetNothingThrough(t *testing.T) {
 	for title, tc := range tests {
 		t.Run(title, func(t *testing.T) {
 			w := newWorld(t)
-			var payers []*account
+			var payers []*budgetState
 			for _, prepare := range tc.ledgers {
 				l := budget.New(budget.Limits{TokensPerMinute: 60_000, RequestsPerMinute: 600}, t0)
 				if prepare != nil {
 					prepare(l)
 				}
-				payers = append(payers, &account{ledger: l})
+				payers = append(payers, &budgetState{ledger: l})
 			}
-			var o outlook
+			var o waitModel
 			w.s.addBudgets(&o, payers)
 			if o.held != tc.wantHeld || math.Abs(o.tokens.level-tc.wantTokens.level) > 1000 || math.Abs(o.tokens.rate-tc.wantTokens.rate) > 5 {
 				t.Errorf("held for %s, then %+v; want %s and %+v", o.held, o.tokens, tc.wantHeld, tc.wantTokens)
@@ -267,12 +267,12 @@ func TestHeldBudgetsLetNothingThrough(t *testing.T) {
 
 func TestNewcomerWait(t *testing.T) {
 	w := newWorld(t)
-	if _, ok := w.s.NewcomerWait("ns"); ok {
+	if _, ok := w.s.EstimateNewScanWait("ns"); ok {
 		t.Error("a wait is known without a pool")
 	}
 	w.standard(60_000)
 	w.worker("w", "p", 1000)
-	if got, ok := w.s.NewcomerWait("ns"); !ok || got != 0 {
+	if got, ok := w.s.EstimateNewScanWait("ns"); !ok || got != 0 {
 		t.Errorf("wait with nothing queued = %s, %t; want none", got, ok)
 	}
 	for i := range 200 {
@@ -285,7 +285,7 @@ func TestNewcomerWait(t *testing.T) {
 	// refill in a second.
 	answer := int64(w.s.costOf(w.s.pools[name("p")], v1alpha1.StageAnswer, "gpt-5.1").Tokens)
 	want := time.Duration(int64(left+1)*each+200*answer) * time.Millisecond
-	got, ok := w.s.NewcomerWait("ns")
+	got, ok := w.s.EstimateNewScanWait("ns")
 	if diff := got - want; !ok || diff.Abs() > 10*time.Second {
 		t.Errorf("wait behind %d scans of %d tokens = %s, %t; want about %s", left, each, got, ok, want)
 	}
@@ -308,7 +308,7 @@ func TestSlowStoresArePredicted(t *testing.T) {
 		w.work() // 16 writes, decided at once and stored one after the other: after 200 ms on average
 	}
 	const left = 500 - 8*16
-	got, ok := w.s.NewcomerWait("ns")
+	got, ok := w.s.EstimateNewScanWait("ns")
 	if want := left * 200 * time.Millisecond / 16; !ok || got < want/2 || got > 2*want {
 		t.Errorf("wait behind %d scans = %s, %t; want about %s", left, got, ok, want)
 	}

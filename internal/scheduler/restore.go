@@ -17,15 +17,15 @@ type State struct {
 	Pools   []*v1alpha1.WorkerPool
 	Budgets []*v1alpha1.TokenBudget
 	// Keys holds the state of each budget's key, by the budget's index.
-	Keys    []Key
+	Keys    []KeyState
 	Workers []Worker
 	Scans   []*v1alpha1.ScanRequest
 }
 
-// Load rebuilds the model from the objects: running calls go on and are accounted for, the rest is queued. A
+// Restore rebuilds the model from the objects: running calls go on and are accounted for, the rest is queued. A
 // ledger starts from what the last leader wrote to the budget's status, at its most cautious, and what calls cost
 // from what it had learned. Call it once, before Run and before any event.
-func (s *Scheduler) Load(state State) {
+func (s *Scheduler) Restore(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range state.Pools {
@@ -34,10 +34,10 @@ func (s *Scheduler) Load(state State) {
 	s.estimator.Restore(estimatesOf(state.Budgets))
 	now := s.clk.Now()
 	for i, b := range state.Budgets {
-		acc := s.setBudget(b, state.Keys[i])
+		tb := s.setBudget(b, state.Keys[i])
 		reservations := reservationsOf(b, state.Scans)
 		if b.Status.Bucket != nil || len(reservations) > 0 { // else nothing was ever spent: the bucket is full
-			acc.ledger.Restore(snapshotOf(&b.Status), reservations, now)
+			tb.ledger.Restore(snapshotOf(&b.Status), reservations, now)
 		}
 	}
 	s.regroup()
@@ -58,14 +58,14 @@ func (s *Scheduler) Load(state State) {
 	}
 	s.log.Info("scheduler loaded", "pools", len(s.pools), "budgets", len(s.budgets), "workers", len(s.workers),
 		"scans", len(s.scans), "running", running)
-	close(s.loaded)
-	s.poke()
+	close(s.restored)
+	s.wake()
 }
 
-// AwaitLoad returns when Load has ended, or with the error of ctx. Until then nothing that the scheduler says is true.
-func (s *Scheduler) AwaitLoad(ctx context.Context) error {
+// AwaitRestore returns when Load has ended, or with the error of ctx. Until then nothing that the scheduler says is true.
+func (s *Scheduler) AwaitRestore(ctx context.Context) error {
 	select {
-	case <-s.loaded:
+	case <-s.restored:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the scheduler to be loaded: %w", ctx.Err())

@@ -8,17 +8,17 @@ import (
 // TestPipeline compares with a plain map.
 func TestPipeline(t *testing.T) {
 	t.Parallel()
-	var p pipeline
+	var p inflightRing
 	rng := rand.New(rand.NewPCG(2, 3))
 	live := map[int]int64{}
 	for i := range 20_000 {
 		if rng.IntN(3) > 0 {
 			cost := rng.Int64N(100)
-			live[p.push(dispatch{at: instant(i), cost: sums{cost, 1}})] = cost
+			live[p.push(dispatch{at: ledgerTime(i), cost: sums{cost, 1}})] = cost
 		}
 		for seq := range live {
 			if rng.IntN(4) == 0 {
-				if !p.settle(seq) || p.settle(seq) {
+				if !p.markLanded(seq) || p.markLanded(seq) {
 					t.Fatalf("%d did not land exactly once", seq)
 				}
 				delete(live, seq)
@@ -36,7 +36,7 @@ func TestPipeline(t *testing.T) {
 			t.Fatalf("step %d: pending %v, want %v", i, p.pending, want)
 		}
 	}
-	if p.settle(p.next) || p.get(p.next) != nil {
+	if p.markLanded(p.next) || p.get(p.next) != nil {
 		t.Error("a dispatch that was never made is known")
 	}
 }

@@ -2,14 +2,14 @@ package budget
 
 // dispatch is a reservation that the provider may not have seen yet.
 type dispatch struct {
-	at     instant
+	at     ledgerTime
 	cost   sums
 	landed bool // charged already: answered, or taken back
 }
 
-// pipeline holds the dispatches in the order they were reserved. Its elements are known by sequence numbers that
+// inflightRing holds the dispatches in the order they were reserved. Its elements are known by sequence numbers that
 // count from zero. The memory grows with the calls of one dispatch delay and is reused.
-type pipeline struct {
+type inflightRing struct {
 	ring []dispatch // length is a power of two
 	head int        // sequence number of the oldest element
 	next int        // sequence number of the next one
@@ -17,7 +17,7 @@ type pipeline struct {
 	pending sums
 }
 
-func (p *pipeline) push(d dispatch) int {
+func (p *inflightRing) push(d dispatch) int {
 	if p.next-p.head == len(p.ring) {
 		p.grow()
 	}
@@ -30,7 +30,7 @@ func (p *pipeline) push(d dispatch) int {
 	return seq
 }
 
-func (p *pipeline) grow() {
+func (p *inflightRing) grow() {
 	old := p.ring
 	p.ring = make([]dispatch, max(64, 2*len(old)))
 	for seq := p.head; seq < p.next; seq++ {
@@ -39,15 +39,15 @@ func (p *pipeline) grow() {
 }
 
 // get returns an element that has not been popped, or nil.
-func (p *pipeline) get(seq int) *dispatch {
+func (p *inflightRing) get(seq int) *dispatch {
 	if seq < p.head || seq >= p.next {
 		return nil
 	}
 	return &p.ring[seq&(len(p.ring)-1)]
 }
 
-// settle marks an element as landed. It returns false where it has landed before.
-func (p *pipeline) settle(seq int) bool {
+// markLanded marks an element as landed. It returns false where it has landed before.
+func (p *inflightRing) markLanded(seq int) bool {
 	d := p.get(seq)
 	if d == nil || d.landed {
 		return false
@@ -60,7 +60,7 @@ func (p *pipeline) settle(seq int) bool {
 }
 
 // oldest returns the oldest element, or nil.
-func (p *pipeline) oldest() *dispatch { return p.get(p.head) }
+func (p *inflightRing) oldest() *dispatch { return p.get(p.head) }
 
 // pop forgets the oldest element, which must have landed.
-func (p *pipeline) pop() { p.head++ }
+func (p *inflightRing) pop() { p.head++ }

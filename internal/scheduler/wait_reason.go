@@ -10,8 +10,8 @@ import (
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
-// block is why the first scan of a lane cannot go now.
-type block struct {
+// waitReason is why the first scan of a lane cannot go now.
+type waitReason struct {
 	// message is what holds up the lane; need is added to it for the first scan, whose own need it is.
 	reason, message, need string
 	// retryAt is when it is worth another look if nothing else happens; zero where only an event helps.
@@ -19,7 +19,7 @@ type block struct {
 }
 
 // explain says for people why a scan waits: how much goes first, how long that may take, and what it is that is short.
-func (b *block) explain(ahead queue.Position, wait time.Duration) string {
+func (b *waitReason) explain(ahead queue.Position, wait time.Duration) string {
 	var lead, rest string
 	switch n := ahead.Ahead; {
 	case n == 0:
@@ -42,17 +42,17 @@ func goFirst(scans int) string {
 	return strconv.Itoa(scans) + " scans go first"
 }
 
-// refusal is why a pool cannot take a scan now.
-type refusal struct {
-	block
+// denial is why a pool cannot take a scan now.
+type denial struct {
+	waitReason
 	// onlyThis says that a smaller scan of the same lane might be taken.
 	onlyThis bool
 	// impossible says that waiting will not help.
 	impossible bool
 }
 
-// worse keeps the refusal that is nearest to being lifted: of several pools or budgets, the one to wait for.
-func (r *refusal) worse(other refusal) {
+// keepNearest keeps the refusal that is nearest to being lifted: of several pools or budgets, the one to wait for.
+func (r *denial) keepNearest(other denial) {
 	switch {
 	case r.reason == "":
 		*r = other
@@ -66,9 +66,9 @@ func (r *refusal) worse(other refusal) {
 	}
 }
 
-// refused is a refusal of which only an event helps.
-func refused(reason, message string) refusal {
-	return refusal{block: block{reason: reason, message: message}}
+// denied is a refusal of which only an event helps.
+func denied(reason, message string) denial {
+	return denial{waitReason: waitReason{reason: reason, message: message}}
 }
 
 // maxHeadWait is how long smaller scans wait behind one that is first in line. While it waits the bucket fills for
@@ -76,49 +76,49 @@ func refused(reason, message string) refusal {
 // passed by them, within the bounds of the queue's aging.
 const maxHeadWait = time.Second
 
-// budgetRefusal translates a ledger's verdict.
-func budgetRefusal(acc *account, v budget.Verdict, need int64, now time.Time) refusal {
-	r := refusal{block: block{retryAt: v.RetryAt}}
+// budgetDenial translates a ledger's verdict.
+func budgetDenial(tb *budgetState, v budget.Verdict, need int64, now time.Time) denial {
+	r := denial{waitReason: waitReason{retryAt: v.RetryAt}}
 	switch v.Dimension {
 	case budget.Tokens:
 		r.reason, r.onlyThis = v1alpha1.ReasonWaitingForTokens, v.RetryAt.Sub(now) > maxHeadWait || v.RetryAt.IsZero()
-		r.message = fmt.Sprintf("the token limit of TokenBudget %q is used up for now", acc.name.Name)
+		r.message = fmt.Sprintf("the token limit of TokenBudget %q is used up for now", tb.name.Name)
 		r.need = fmt.Sprintf("; this call needs %s tokens", thousands(need))
 	case budget.Requests:
 		r.reason = v1alpha1.ReasonWaitingForRequests
-		r.message = fmt.Sprintf("the request limit of TokenBudget %q is used up for now", acc.name.Name)
+		r.message = fmt.Sprintf("the request limit of TokenBudget %q is used up for now", tb.name.Name)
 	case budget.QuotaTokens:
 		r.reason = v1alpha1.ReasonWaitingForQuota
-		r.message = fmt.Sprintf("spec.quota of TokenBudget %q is used up until %s; raise it to go on earlier", acc.name.Name, v.RetryAt.UTC().Format(time.RFC3339))
+		r.message = fmt.Sprintf("spec.quota of TokenBudget %q is used up until %s; raise it to go on earlier", tb.name.Name, v.RetryAt.UTC().Format(time.RFC3339))
 	case budget.TooLarge:
 		r.reason, r.impossible = v1alpha1.ReasonRequestTooLarge, true
-		r.message = tooLarge(acc, v)
+		r.message = tooLarge(tb, v)
 	default:
-		r.reason, r.message = heldRefusal(acc, now)
+		r.reason, r.message = heldReason(tb, now)
 	}
 	return r
 }
 
 // tooLarge says which limit a call exceeds, and which number to change.
-func tooLarge(acc *account, v budget.Verdict) string {
+func tooLarge(tb *budgetState, v budget.Verdict) string {
 	field := "tokensPerMinute"
 	if v.OwnQuota {
 		field = "quota.tokens"
 	}
-	return fmt.Sprintf("it needs %d tokens in one call and TokenBudget %q allows no more than %d (%s)", v.Need, acc.name.Name, v.Limit, field)
+	return fmt.Sprintf("it needs %d tokens in one call and TokenBudget %q allows no more than %d (%s)", v.Need, tb.name.Name, v.Limit, field)
 }
 
-// claimedRefusal is that of a budget that fills up for a scan which is first in line.
-func claimedRefusal(acc *account, until time.Time) refusal {
-	return refusal{block: block{
+// claimedDenial is that of a budget that fills up for a scan which is first in line.
+func claimedDenial(tb *budgetState, until time.Time) denial {
+	return denial{waitReason: waitReason{
 		reason: v1alpha1.ReasonWaitingForTokens, retryAt: until,
-		message: fmt.Sprintf("TokenBudget %q fills up for a scan of another stage or model", acc.name.Name),
+		message: fmt.Sprintf("TokenBudget %q fills up for a scan of another stage or model", tb.name.Name),
 	}}
 }
 
-// heldRefusal explains a budget that holds everything back.
-func heldRefusal(acc *account, now time.Time) (reason, message string) {
-	why, until, _ := acc.ledger.Held(now)
+// heldReason explains a budget that holds everything back.
+func heldReason(tb *budgetState, now time.Time) (reason, message string) {
+	why, until, _ := tb.ledger.Held(now)
 	next := ""
 	if !until.IsZero() {
 		next = "; the next probe call is due at " + until.UTC().Format(time.RFC3339)
@@ -126,10 +126,10 @@ func heldRefusal(acc *account, now time.Time) (reason, message string) {
 	switch why {
 	case budget.HoldUnauthorized:
 		return v1alpha1.ReasonWaitingForBudget, fmt.Sprintf(
-			"the provider rejected the key of TokenBudget %q; correct Secret %q%s", acc.name.Name, acc.spec.SecretRef.Name, next)
+			"the provider rejected the key of TokenBudget %q; correct Secret %q%s", tb.name.Name, tb.spec.SecretRef.Name, next)
 	default:
 		return v1alpha1.ReasonWaitingForQuota, fmt.Sprintf(
-			"the provider's quota for TokenBudget %q is used up; add credit or raise the limit at the provider%s", acc.name.Name, next)
+			"the provider's quota for TokenBudget %q is used up; add credit or raise the limit at the provider%s", tb.name.Name, next)
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
-// flow is what a limit lets through: so much at once, and so much more per second.
-type flow struct{ level, rate float64 }
+// capacity is what a limit lets through: so much at once, and so much more per second.
+type capacity struct{ level, rate float64 }
 
-// takes is the time until so much has been let through, in seconds; ok is false where it never is.
-func (f flow) takes(n float64) (seconds float64, ok bool) {
+// timeFor is the time until so much has been let through, in seconds; ok is false where it never is.
+func (f capacity) timeFor(n float64) (seconds float64, ok bool) {
 	if n <= f.level {
 		return 0, true
 	}
@@ -25,16 +25,16 @@ func (f flow) takes(n float64) (seconds float64, ok bool) {
 	return (n - f.level) / f.rate, true
 }
 
-func (f *flow) add(g flow) {
+func (f *capacity) add(g capacity) {
 	f.level += g.level
 	f.rate += g.rate
 }
 
-// outlook is what an estimate of a wait is made from.
-type outlook struct {
+// waitModel is what an estimate of a wait is made from.
+type waitModel struct {
 	// tokens and requests are what the budgets let through together. held is how long they all are held back.
-	tokens   flow
-	requests []flow // by minute, and by day where every budget has such a limit
+	tokens   capacity
+	requests []capacity // by minute, and by day where every budget has such a limit
 	held     time.Duration
 	// own is what the scan reserves, zero where it needs no tokens; ahead and tokensAhead are the scans that go
 	// first and what they reserve.
@@ -56,12 +56,12 @@ type outlook struct {
 	stores float64
 }
 
-// wait estimates the time until the scan is assigned; ok is false where nothing feeds it.
+// estimate estimates the time until the scan is assigned; ok is false where nothing feeds it.
 //
 // What goes first are the scans ahead, and the later stages that come in meanwhile: of the scans under way, which are
 // done evenly over the time a call takes, and of the scans ahead that are assigned and done before the scan's own turn.
 // The latter depend on the wait itself, so that it is found by iteration.
-func (o *outlook) wait() (d time.Duration, ok bool) {
+func (o *waitModel) estimate() (d time.Duration, ok bool) {
 	if o.slots == 0 {
 		return 0, false
 	}
@@ -73,13 +73,13 @@ func (o *outlook) wait() (d time.Duration, ok bool) {
 			longest = max(longest, (float64(o.ahead)+follow)/o.stores)
 		}
 		if o.own > 0 {
-			byTokens, fed := o.tokens.takes(float64(o.tokensAhead+o.own) + o.follow*follow)
+			byTokens, fed := o.tokens.timeFor(float64(o.tokensAhead+o.own) + o.follow*follow)
 			if !fed {
 				return 0, false
 			}
 			longest = max(longest, byTokens)
 			for _, requests := range o.requests {
-				byRequests, fed := requests.takes(float64(o.ahead+1) + follow)
+				byRequests, fed := requests.timeFor(float64(o.ahead+1) + follow)
 				if !fed {
 					return 0, false
 				}
@@ -93,7 +93,7 @@ func (o *outlook) wait() (d time.Duration, ok bool) {
 }
 
 // following is the number of later stages that come in within a time.
-func (o *outlook) following(seconds float64) float64 {
+func (o *waitModel) following(seconds float64) float64 {
 	if o.follow == 0 || o.seconds <= 0 {
 		return 0
 	}
@@ -105,7 +105,7 @@ func (o *outlook) following(seconds float64) float64 {
 }
 
 // byWorkers is the time until a place is free, in seconds: places become free evenly, each after the time a call takes.
-func (o *outlook) byWorkers(follow float64) float64 {
+func (o *waitModel) byWorkers(follow float64) float64 {
 	lack := float64(o.aheadHere + 1 - (o.slots - o.busy))
 	if o.followHere {
 		lack += follow
@@ -114,7 +114,7 @@ func (o *outlook) byWorkers(follow float64) float64 {
 }
 
 // outlookFor gathers what the estimate for a waiting scan is made from.
-func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName, pos queue.Position) outlook {
+func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName, pos queue.Position) waitModel {
 	lane := s.lane(st, stage)
 	var own int64
 	if item, ok := s.queue.Get(st.name.String()); ok {
@@ -124,10 +124,10 @@ func (s *Scheduler) outlookFor(st *scanState, stage v1alpha1.StageName, pos queu
 }
 
 // outlookOf gathers what the estimate for a scan in a lane is made from, which has so many scans and tokens ahead.
-func (s *Scheduler) outlookOf(lane queue.Lane, ahead int, tokensAhead, own int64) outlook {
+func (s *Scheduler) outlookOf(lane queue.Lane, ahead int, tokensAhead, own int64) waitModel {
 	stage := v1alpha1.StageName(lane.Stage)
 	pools := s.byStage[stageKey{lane.Namespace, stage}]
-	o := outlook{ahead: ahead, tokensAhead: tokensAhead, own: own, aheadStage: ahead, aheadHere: ahead, stores: s.storesPerSecond()}
+	o := waitModel{ahead: ahead, tokensAhead: tokensAhead, own: own, aheadStage: ahead, aheadHere: ahead, stores: s.storesPerSecond()}
 	for _, p := range pools {
 		for w := range p.workers.all() {
 			if !w.Draining {
@@ -148,15 +148,15 @@ func (s *Scheduler) outlookOf(lane queue.Lane, ahead int, tokensAhead, own int64
 }
 
 // payersOf are the budgets that pay for a lane's calls and have a key.
-func (s *Scheduler) payersOf(lane queue.Lane) []*account {
-	var payers []*account
+func (s *Scheduler) payersOf(lane queue.Lane) []*budgetState {
+	var payers []*budgetState
 	seen := map[types.NamespacedName]bool{}
 	for _, p := range s.byStage[stageKey{lane.Namespace, v1alpha1.StageName(lane.Stage)}] {
 		for _, ref := range p.spec.Budgets {
 			name := types.NamespacedName{Namespace: lane.Namespace, Name: ref.Name}
-			if acc := s.budgets[name]; acc != nil && acc.key.Ready && acc.serves(lane.Model) && !seen[name] {
+			if tb := s.budgets[name]; tb != nil && tb.key.Ready && tb.serves(lane.Model) && !seen[name] {
 				seen[name] = true
-				payers = append(payers, acc)
+				payers = append(payers, tb)
 			}
 		}
 	}
@@ -165,19 +165,19 @@ func (s *Scheduler) payersOf(lane queue.Lane) []*account {
 
 // addBudgets sums up what budgets let through. Of budgets that are held only those count that are held for the
 // shortest, and one of which it is not known for how long does not.
-func (s *Scheduler) addBudgets(o *outlook, payers []*account) {
+func (s *Scheduler) addBudgets(o *waitModel, payers []*budgetState) {
 	now, first := s.clk.Now(), true
-	var minute, day flow
+	var minute, day capacity
 	daily := true
-	for _, acc := range payers {
-		stats := acc.ledger.Stats(now)
+	for _, tb := range payers {
+		stats := tb.ledger.Stats(now)
 		held, known := heldFor(&stats, now)
 		if !known || !first && held > o.held {
 			continue
 		}
 		if first || held < o.held {
 			first, o.held = false, held
-			o.tokens, minute, day, daily = flow{}, flow{}, flow{}, true
+			o.tokens, minute, day, daily = capacity{}, capacity{}, capacity{}, true
 		}
 		o.tokens.add(tokensOf(&stats, held))
 		minute.add(levelFlow(&stats.Requests, stats.RatePercent, held))
@@ -209,18 +209,18 @@ func heldFor(stats *budget.Stats, now time.Time) (held time.Duration, known bool
 }
 
 // tokensOf is what a budget lets through after a hold: what others are believed to use is theirs.
-func tokensOf(stats *budget.Stats, held time.Duration) flow {
+func tokensOf(stats *budget.Stats, held time.Duration) capacity {
 	f := levelFlow(&stats.Tokens, stats.RatePercent, held)
 	if stats.Project != nil {
 		project := levelFlow(stats.Project, stats.RatePercent, held)
-		f = flow{level: min(f.level, project.level), rate: min(f.rate, project.rate)}
+		f = capacity{level: min(f.level, project.level), rate: min(f.rate, project.rate)}
 	}
 	return f
 }
 
 // levelFlow is what a bucket lets through after a hold, in which it refills.
-func levelFlow(l *budget.Level, ratePercent int32, held time.Duration) flow {
-	f := flow{level: float64(l.Available), rate: l.PerSecond(ratePercent)}
+func levelFlow(l *budget.Level, ratePercent int32, held time.Duration) capacity {
+	f := capacity{level: float64(l.Available), rate: l.PerSecond(ratePercent)}
 	if held > 0 {
 		f.level = min(f.level+f.rate*held.Seconds(), float64(l.Limit))
 	}
@@ -228,7 +228,7 @@ func levelFlow(l *budget.Level, ratePercent int32, held time.Duration) flow {
 }
 
 // addFollowers adds the answers that come in before the turn of a photo, where the same budgets pay for them.
-func (s *Scheduler) addFollowers(o *outlook, lane queue.Lane) {
+func (s *Scheduler) addFollowers(o *waitModel, lane queue.Lane) {
 	o.running = s.running[stageKey{lane.Namespace, v1alpha1.StageVision}]
 	pools := s.byStage[stageKey{lane.Namespace, v1alpha1.StageAnswer}]
 	answer := queue.Lane{Namespace: lane.Namespace, Stage: string(v1alpha1.StageAnswer), Model: lane.Model}
@@ -259,17 +259,17 @@ func (s *Scheduler) waitOf(st *scanState, pos queue.Position) (time.Duration, bo
 		return 0, false
 	}
 	o := s.outlookFor(st, stage, pos)
-	d, ok := o.wait()
+	d, ok := o.estimate()
 	if r := st.obj.Status.Retry; ok && r != nil && r.Stage == stage {
 		d = max(d, r.After.Sub(s.clk.Now()))
 	}
 	return d, ok
 }
 
-// NewcomerWait estimates the wait of a scan that would be created now by a user who has none; ok is false where
+// EstimateNewScanWait estimates the wait of a scan that would be created now by a user who has none; ok is false where
 // that is not known. It is the wait behind everything that is paid from the same budgets, and so the longest a
 // newcomer has to expect.
-func (s *Scheduler) NewcomerWait(namespace string) (wait time.Duration, ok bool) {
+func (s *Scheduler) EstimateNewScanWait(namespace string) (wait time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stage := pipeline.Stages[0]
@@ -281,5 +281,5 @@ func (s *Scheduler) NewcomerWait(namespace string) (wait time.Duration, ok bool)
 	backlog := s.queue.LenDomain(lane)
 	own := s.costOf(pools[0], stage, lane.Model).Tokens
 	o := s.outlookOf(lane, backlog.Ready, backlog.ReadyTokens, int64(own))
-	return o.wait()
+	return o.estimate()
 }

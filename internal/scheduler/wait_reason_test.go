@@ -9,10 +9,10 @@ import (
 )
 
 func TestBlockIsExplained(t *testing.T) {
-	tokens := block{reason: v1alpha1.ReasonWaitingForTokens, message: "the limit is used up", need: "; this call needs 1056 tokens"}
-	workers := block{reason: v1alpha1.ReasonWaitingForWorker, message: "all workers are busy"}
+	tokens := waitReason{reason: v1alpha1.ReasonWaitingForTokens, message: "the limit is used up", need: "; this call needs 1056 tokens"}
+	workers := waitReason{reason: v1alpha1.ReasonWaitingForWorker, message: "all workers are busy"}
 	tests := map[string]struct {
-		block block
+		block waitReason
 		ahead queue.Position
 		wait  time.Duration
 		want  string
@@ -63,28 +63,28 @@ func TestNumbersForPeople(t *testing.T) {
 
 // TestTheNearestRefusalCounts, and that a call can never be sent only where all say so.
 func TestTheNearestRefusalCounts(t *testing.T) {
-	at := func(reason string, seconds int) refusal {
-		return refusal{block: block{reason: reason, retryAt: t0.Add(time.Duration(seconds) * time.Second)}}
+	at := func(reason string, seconds int) denial {
+		return denial{waitReason: waitReason{reason: reason, retryAt: t0.Add(time.Duration(seconds) * time.Second)}}
 	}
-	event := func(reason string) refusal { return refused(reason, "") }
-	impossible := refusal{block: block{reason: "impossible"}, impossible: true}
+	event := func(reason string) denial { return denied(reason, "") }
+	impossible := denial{waitReason: waitReason{reason: "impossible"}, impossible: true}
 	tests := map[string]struct {
-		refusals []refusal
+		refusals []denial
 		want     string
 	}{
-		"one":                            {[]refusal{at("a", 1)}, "a"},
-		"the earlier":                    {[]refusal{at("a", 2), at("b", 1), at("c", 3)}, "b"},
-		"a time before an event":         {[]refusal{event("a"), at("b", 100)}, "b"},
-		"the first of several events":    {[]refusal{event("a"), event("b")}, "a"},
-		"an event before the impossible": {[]refusal{impossible, event("a")}, "a"},
-		"the same the other way":         {[]refusal{event("a"), impossible}, "a"},
-		"all are impossible":             {[]refusal{impossible, impossible}, "impossible"},
+		"one":                            {[]denial{at("a", 1)}, "a"},
+		"the earlier":                    {[]denial{at("a", 2), at("b", 1), at("c", 3)}, "b"},
+		"a time before an event":         {[]denial{event("a"), at("b", 100)}, "b"},
+		"the first of several events":    {[]denial{event("a"), event("b")}, "a"},
+		"an event before the impossible": {[]denial{impossible, event("a")}, "a"},
+		"the same the other way":         {[]denial{event("a"), impossible}, "a"},
+		"all are impossible":             {[]denial{impossible, impossible}, "impossible"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			var best refusal
+			var best denial
 			for _, r := range tc.refusals {
-				best.worse(r)
+				best.keepNearest(r)
 			}
 			if best.reason != tc.want || best.impossible != (tc.want == "impossible") {
 				t.Errorf("%q, impossible %t; want %q", best.reason, best.impossible, tc.want)

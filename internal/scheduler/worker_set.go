@@ -6,15 +6,15 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// fleet are the workers of a pool: those with the pool's own settings and those with its canary's.
-type fleet struct {
+// workerSet are the workers of a pool: those with the pool's own settings and those with its canary's.
+type workerSet struct {
 	stable, canary workerHeap
-	// debt is what the canary is still to be given, in hundredths of an assignment.
-	debt int32
+	// canaryCredit is what the canary is still to be given, in hundredths of an assignment.
+	canaryCredit int32
 }
 
 // heapOf is the heap that a worker belongs to.
-func (f *fleet) heapOf(w *worker) *workerHeap {
+func (f *workerSet) heapOf(w *worker) *workerHeap {
 	if w.Canary {
 		return &f.canary
 	}
@@ -22,7 +22,7 @@ func (f *fleet) heapOf(w *worker) *workerHeap {
 }
 
 // all yields the workers, in no order.
-func (f *fleet) all() iter.Seq[*worker] {
+func (f *workerSet) all() iter.Seq[*worker] {
 	return func(yield func(*worker) bool) {
 		for _, h := range []workerHeap{f.stable, f.canary} {
 			for _, w := range h {
@@ -34,30 +34,30 @@ func (f *fleet) all() iter.Seq[*worker] {
 	}
 }
 
-func (f *fleet) len() int { return len(f.stable) + len(f.canary) }
+func (f *workerSet) len() int { return len(f.stable) + len(f.canary) }
 
-// free is the worker that takes the next scan, or nil: the least loaded one of the group whose turn it is. A canary
+// next is the worker that takes the next scan, or nil: the least loaded one of the group whose turn it is. A canary
 // that has no room is passed over, so that nothing waits for it; the other workers are not, so that a canary is never
 // given more than its share, unless there is none but it.
-func (f *fleet) free(c *v1alpha1.CanaryWorkers) *worker {
+func (f *workerSet) next(c *v1alpha1.CanaryWorkers) *worker {
 	canary, stable := f.canary.first(), f.stable.first()
 	switch {
 	case weight(c) == 0 && f.stable.live():
 		return stable
-	case canary != nil && (f.debt+weight(c) >= 100 || !f.stable.live()):
+	case canary != nil && (f.canaryCredit+weight(c) >= 100 || !f.stable.live()):
 		return canary
 	default:
 		return stable
 	}
 }
 
-// given notes which group was given a scan. What the canary could not be given in time is not made up for later.
-func (f *fleet) given(toCanary bool, c *v1alpha1.CanaryWorkers) {
-	f.debt += weight(c)
+// assigned notes which group was given a scan. What the canary could not be given in time is not made up for later.
+func (f *workerSet) assigned(toCanary bool, c *v1alpha1.CanaryWorkers) {
+	f.canaryCredit += weight(c)
 	if toCanary {
-		f.debt -= 100
+		f.canaryCredit -= 100
 	}
-	f.debt = min(max(f.debt, -100), 100)
+	f.canaryCredit = min(max(f.canaryCredit, -100), 100)
 }
 
 func weight(c *v1alpha1.CanaryWorkers) int32 {
