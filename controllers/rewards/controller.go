@@ -31,7 +31,7 @@ type Poster interface {
 }
 
 // Reconciler posts the reward of each finished scan at least once. It retries until the receiver accepts the reward, and
-// posts again after a restart, because posted rewards are kept in memory only. The receiver recognises repetitions by
+// posts again after a restart, because posted rewards are kept in memory only. The receiver recognizes repetitions by
 // their Idempotency-Key. A receiver that is down does not fail a scan.
 type Reconciler struct {
 	Client client.Client
