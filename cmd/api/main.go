@@ -93,9 +93,9 @@ func run(ctx context.Context, o options, log logr.Logger) error {
 	server, err := httpapi.New(httpapi.Options{
 		Namespace: o.namespace, Scans: backend, Models: backend, Synced: backend.Synced,
 		Categories: categories, Queue: queue, Authenticator: authenticator, AllowedOrigins: o.origins(),
-		MaxEstimatedWait: o.maxEstimatedWait, MaxQueuedPerUser: o.maxQueuedPerUser, MaxQueued: o.maxQueued,
+		MaxEstimatedWait: o.maxEstimatedWait, MaxUnfinishedPerUser: o.maxUnfinishedPerUser, MaxUnfinished: o.maxUnfinished,
 		MaxStreams: o.maxStreams, MaxStreamsPerUser: o.maxStreamsPerUser, Keepalive: o.keepalive,
-		Tracer: tracer, Log: log.WithName("api"), Registry: runtimemetrics.Registry,
+		Tracer: tracer, Log: log.WithName("api"), MetricsRegistry: runtimemetrics.Registry,
 	})
 	if err != nil {
 		return err

@@ -27,12 +27,12 @@ func TestOptions(t *testing.T) {
 		wantErr []string // flags that the error names; none: valid
 	}{
 		"defaults":        {},
-		"no limits":       {args: []string{"--max-estimated-wait=0", "--max-queued=0", "--max-queued-per-user=0", "--drain-delay=0"}},
+		"no limits":       {args: []string{"--max-estimated-wait=0", "--max-unfinished=0", "--max-unfinished-per-user=0", "--drain-delay=0"}},
 		"TLS":             {args: []string{"--tls-cert-file=c", "--tls-key-file=k"}},
 		"half of TLS":     {args: []string{"--tls-cert-file=c"}, wantErr: []string{"--tls-key-file"}},
 		"unknown auth":    {args: []string{"--auth=none"}, wantErr: []string{`--auth="none"`}},
 		"token reviews":   {args: []string{"--auth=tokenreview"}},
-		"negative":        {args: []string{"--max-queued=-1", "--max-estimated-wait=-1s"}, wantErr: []string{"--max-queued=-1", "--max-estimated-wait=-1s"}},
+		"negative":        {args: []string{"--max-unfinished=-1", "--max-estimated-wait=-1s"}, wantErr: []string{"--max-unfinished=-1", "--max-estimated-wait=-1s"}},
 		"no keepalive":    {args: []string{"--stream-keepalive=0"}, wantErr: []string{"--stream-keepalive=0s"}},
 		"queue URLs":      {args: []string{"--queue-urls=http://a:8082,http://b:8082"}},
 		"no queue URL":    {args: []string{"--queue-urls=a:8082"}, wantErr: []string{"--queue-urls", `"a:8082"`}},

@@ -22,14 +22,14 @@ type Backend struct {
 	cache   cache.Cache
 	scans   cache.Informer
 	budgets cache.Informer
-	// handled is set once: whether the handler of Run was given what there was at the start.
+	// handled is set once, by Run: whether its handler has got the scans that existed at the start.
 	handled atomic.Pointer[func() bool]
 }
 
-// NewBackend prepares the connection. It asks nothing of the API server yet, so that a server can start before it.
+// NewBackend prepares the connection. It sends no request yet, so that the server can start before the API server.
 func NewBackend(config *rest.Config, scheme *runtime.Scheme, namespace string) (*Backend, error) {
-	// Submits are limited by --max-queued and its like, and by the API server itself (API priority and fairness). The
-	// client's own limit, 20 requests a second unless it is set, would only let them wait here.
+	// Submits are limited by --max-unfinished and the other limits, and by the API server itself (API priority and fairness). The
+	// client's own limit, 20 requests a second unless it is set, would only delay them.
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	httpClient, err := rest.HTTPClientFor(config)
@@ -53,7 +53,7 @@ func NewBackend(config *rest.Config, scheme *runtime.Scheme, namespace string) (
 		return nil, fmt.Errorf("prepare the client: %w", err)
 	}
 	b := &Backend{Store: NewStore(namespace, watched, live), cache: watched}
-	// The informers are made before the watch runs; nobody waits for them here.
+	// The informers are made before the watch runs, so this must not wait for them.
 	ctx := context.Background()
 	if b.scans, err = watched.GetInformer(ctx, &v1alpha1.ScanRequest{}, cache.BlockUntilSynced(false)); err != nil {
 		return nil, fmt.Errorf("prepare the watch of scans: %w", err)
@@ -64,17 +64,17 @@ func NewBackend(config *rest.Config, scheme *runtime.Scheme, namespace string) (
 	return b, nil
 }
 
-// Live is the client that asks the API server.
+// Live is the client that reads from the API server.
 func (b *Backend) Live() client.Client { return b.live }
 
-// Synced says whether every scan and budget that there was at the start is known, and handled by the handler of
-// Run.
+// Synced says whether the watch has delivered every scan and budget that existed at the start, and the handler of Run
+// has handled the scans.
 func (b *Backend) Synced() bool {
 	handled := b.handled.Load()
 	return handled != nil && (*handled)() && b.budgets.HasSynced()
 }
 
-// Run watches until ctx is done and passes what happens to scans to the handler.
+// Run watches until ctx is done and passes the events of scans to the handler.
 func (b *Backend) Run(ctx context.Context, handler toolscache.ResourceEventHandler) error {
 	registration, err := b.scans.AddEventHandler(handler)
 	if err != nil {

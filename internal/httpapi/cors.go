@@ -10,7 +10,7 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// What a page of an allowed origin may send and read, besides what every page may.
+// What a page of an allowed origin may send and read, beyond what CORS allows every page.
 var (
 	corsMethods = strings.Join([]string{http.MethodGet, http.MethodPost, http.MethodDelete}, ", ")
 	corsHeaders = strings.Join([]string{
@@ -20,17 +20,17 @@ var (
 	corsExposed = strings.Join([]string{"Retry-After", scanapi.RequestIDHeader}, ", ")
 )
 
-// corsMaxAge is how long a browser may remember a preflight's answer, in seconds; browsers cap it at two hours.
+// corsMaxAge is how long a browser may cache the response to a preflight, in seconds; browsers cap it at two hours.
 const corsMaxAge = "7200"
 
-// cors lets pages of the allowed origins use the API with the user's cookies, and keeps others from changing
-// anything with them.
+// cors lets pages of the allowed origins use the API with the user's cookies, and keeps other pages from changing
+// anything with them. The check of requests that change something is the standard library's.
 type cors struct {
 	origins    []string
 	protection *http.CrossOriginProtection
 }
 
-// newCORS checks the origins. "*" is refused: with cookies it would let every page act for the user.
+// newCORS checks the origins. "*" is rejected: with cookies it would let every page act for the user.
 func newCORS(origins []string) (*cors, error) {
 	c := &cors{protection: http.NewCrossOriginProtection()}
 	for _, origin := range origins {
@@ -46,8 +46,8 @@ func newCORS(origins []string) (*cors, error) {
 	return c, nil
 }
 
-// handle sets the headers for the request's origin. It returns true where the request was a preflight and is
-// answered, and an error where the request must not be served.
+// handle sets the headers for the request's origin. It returns true if the request was a preflight, which it has
+// answered, and an error if the request must not be served.
 func (c *cors) handle(w http.ResponseWriter, r *http.Request) (answered bool, err error) {
 	h := w.Header()
 	h.Add("Vary", "Origin")
@@ -79,5 +79,5 @@ func (c *cors) handle(w http.ResponseWriter, r *http.Request) (answered bool, er
 
 func originNotAllowed() *problemError {
 	return problemf(http.StatusForbidden, scanapi.CodeOriginNotAllowed,
-		"Pages of this origin may not use the API. The operators allow origins with --allowed-origins.")
+		"Pages of this origin may not use the API. Operators allow an origin with --allowed-origins.")
 }

@@ -17,12 +17,12 @@ type Event struct {
 	payload any
 }
 
-// Last says whether the stream ends after the event.
+// Last says whether the event ends the stream.
 func (e Event) Last() bool {
 	return e.Stage == scanapi.EventDone || e.Stage == scanapi.EventError
 }
 
-// stageProgress is the percentage of a scan whose stage has been completed.
+// stageProgress is the progress in percent after each stage.
 var stageProgress = map[v1alpha1.StageName]int{
 	v1alpha1.StageVision: 25, v1alpha1.StageRule: 50, v1alpha1.StageAnswer: 75, v1alpha1.StageReward: 100,
 }
@@ -31,10 +31,10 @@ var stageProgress = map[v1alpha1.StageName]int{
 // replay them from any point.
 //
 // The sequence is the same for every scan and its order is that of the stages, not that of the writes: queued,
-// then "started" and "completed" of each stage, then done. It is cut off where the scan stands. A stage that is
-// tried again has been started once: its event keeps its place, only its time is that of the latest try. A scan
-// that fails ends with "failed" of the stage that failed, if one had begun, and error. Hence Events of an older
-// status is a prefix of Events of a newer one, and an event's index is an id that never changes.
+// then "started" and "completed" of each stage, then done. It ends at the scan's current state. A stage that is
+// retried has one "started": the event keeps its place, only its time is that of the latest attempt. A scan that fails
+// ends with "failed" of the stage that failed, if one had begun, and error. Hence the events of an older status are a
+// prefix of those of a newer one, and an event's index is an id that never changes.
 func Events(scan *v1alpha1.ScanRequest) []Event {
 	s := eventSequence{jobID: scan.Name, events: make([]Event, 0, 2*len(pipeline.Stages)+2)}
 	status := &scan.Status
@@ -70,8 +70,8 @@ func Events(scan *v1alpha1.ScanRequest) []Event {
 	return s.events
 }
 
-// canceled is the event that ends the stream of a scan that was deleted before it finished. It is no function
-// of a status: after it, the scan does not exist.
+// canceled is the event that ends the stream of a scan that was deleted before it finished. It does not come from a
+// status: the scan does not exist any more.
 func canceled(jobID string, now time.Time, previous []Event) Event {
 	s := eventSequence{jobID: jobID, events: previous}
 	if n := len(previous); n > 0 {
@@ -89,7 +89,7 @@ type eventSequence struct {
 	events   []Event
 }
 
-// add appends an event. One whose time is not recorded happened no earlier than the one before it.
+// add appends an event. An event without a recorded time gets that of the one before it.
 func (s *eventSequence) add(stage, status string, at time.Time, payload any) {
 	seq := len(s.events)
 	if at.IsZero() && seq > 0 {
@@ -124,7 +124,7 @@ func isCompleted(state v1alpha1.StageState) bool {
 	return state == v1alpha1.StageSucceeded || state == v1alpha1.StageSkipped
 }
 
-// acceptedAt is when the scan was stored, as precisely as it is known.
+// acceptedAt is the time at which the scan was stored, as precisely as it is recorded.
 func acceptedAt(scan *v1alpha1.ScanRequest) time.Time {
 	if at := scan.Status.AcceptedAt.Time; !at.IsZero() {
 		return at
@@ -132,7 +132,7 @@ func acceptedAt(scan *v1alpha1.ScanRequest) time.Time {
 	return scan.CreationTimestamp.Time
 }
 
-// stageResult is the part of the result that a stage found.
+// stageResult is the part of the result that a stage produced.
 func stageResult(result *v1alpha1.ScanResult, stage v1alpha1.StageName) any {
 	if result == nil {
 		result = &v1alpha1.ScanResult{}

@@ -195,7 +195,7 @@ func newHarness(tb testing.TB, change func(*Options)) *harness {
 	}
 	options := Options{
 		Namespace: testNamespace, Scans: h.cluster, Models: h.cluster, Synced: func() bool { return true },
-		Clock: h.clock, Log: logr.Discard(), Registry: h.registry,
+		Clock: h.clock, Log: logr.Discard(), MetricsRegistry: h.registry,
 		Categories: []scanapi.Category{{ID: 1, Name: "종이", DisplayName: "종이류", Instructions: []string{"묶어서 배출"}}},
 	}
 	if change != nil {

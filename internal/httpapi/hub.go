@@ -6,14 +6,14 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// hub hands the scans that the watch delivers to the streams that follow them. It holds nothing but the open
-// streams and starts no goroutine: the watch's own calls it, and never waits for a stream.
+// hub delivers the scans of the watch to the streams that follow them. It holds the open streams only and starts no
+// goroutine: the watch's goroutine calls it and never blocks on a stream.
 type hub struct {
 	mu     sync.RWMutex
 	follow map[string]map[*mailbox]struct{}
 	open   int
 	byUser map[string]int // open streams
-	// limit and perUser are the most streams that may be open, of all and of one user.
+	// limit and perUser are the limits of open streams, of all and of one user.
 	limit, perUser int
 }
 
@@ -25,7 +25,8 @@ func newHub(limit, perUser int) *hub {
 	}
 }
 
-// subscribe opens a mailbox for a scan, or says which limit of open streams is reached. The caller must call leave.
+// subscribe opens a mailbox for a scan, or returns the limit of open streams that is reached. The caller must call
+// leave.
 func (h *hub) subscribe(name, user string) (*mailbox, limitReached) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -80,7 +81,7 @@ func (h *hub) size() (streams, scans int) {
 type mailbox struct {
 	name  string
 	user  string
-	ready chan struct{} // has room for one signal: take has something to return
+	ready chan struct{} // buffers one signal: take has a state to return
 
 	mu      sync.Mutex
 	scan    *v1alpha1.ScanRequest

@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	// watchLag bounds how far the watch of a working replica is behind. The API server is not asked for a scan
-	// whose id was made longer ago.
+	// watchLag bounds how far the watch of a working replica is behind. A scan whose id is older is not read from the
+	// API server.
 	watchLag = 2 * time.Minute
-	// readThroughRate and readThroughBurst bound what polls of unknown ids can ask of the API server.
+	// readThroughRate and readThroughBurst limit the reads of the API server that polls of unknown ids cause.
 	readThroughRate  = 100 // per second
 	readThroughBurst = 200
 )
 
-// ownScan finds a scan of the caller's. A scan of another user is not found, with code as the problem's code.
+// ownScan finds a scan of the caller. A scan of another user is not found, with code as the problem's code.
 func (s *Server) ownScan(ctx context.Context, name string, caller auth.Caller, code string) (*v1alpha1.ScanRequest, error) {
 	if len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return nil, notFound(code)
 	}
 	scan, err := s.scans.Get(ctx, name)
 	if apierrors.IsNotFound(err) {
-		if scan = s.recent.get(name); scan != nil {
+		if scan = s.created.get(name); scan != nil {
 			err = nil
 		} else if scan, err = s.readThrough(ctx, name); err == nil {
 			s.remember(ctx, scan)
@@ -48,8 +48,8 @@ func (s *Server) ownScan(ctx context.Context, name string, caller auth.Caller, c
 	}
 }
 
-// readThrough asks the API server for a scan that the watch has not delivered: it may have been created a
-// moment ago, here or on another replica.
+// readThrough reads a scan from the API server that the watch has not delivered: it may have been created a moment ago,
+// here or on another replica.
 func (s *Server) readThrough(ctx context.Context, name string) (*v1alpha1.ScanRequest, error) {
 	notFound := apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("scanrequests").GroupResource(), name)
 	now := s.clock.Now()
@@ -63,7 +63,7 @@ func (s *Server) readThrough(ctx context.Context, name string) (*v1alpha1.ScanRe
 		s.metrics.readThroughs.WithLabelValues("limited").Inc()
 		return nil, &problemError{
 			status: http.StatusServiceUnavailable, code: scanapi.CodeUnavailable,
-			detail: "Too many unknown scans are asked for. Try again.", retryAfter: time.Second,
+			detail: "Too many requests for unknown scans. Try again.", retryAfter: time.Second,
 		}
 	}
 	ctx, stop := s.writeContext(ctx)
@@ -82,11 +82,11 @@ func (s *Server) readThrough(ctx context.Context, name string) (*v1alpha1.ScanRe
 
 func notFound(code string) *problemError {
 	return problemf(http.StatusNotFound, code,
-		"There is no such scan of yours. It may have been deleted: results are kept for a limited time.")
+		"You have no such scan. It may have been deleted: results are kept for a limited time.")
 }
 
-// writeContext bounds a call to the API server. It outlives the client's request, so that a client that goes
-// away leaves nothing undecided.
+// writeContext bounds a call to the API server. It outlives the client's request, so that a call is completed even if the
+// client leaves.
 func (s *Server) writeContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), s.apiTimeout)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are what the server tells of itself. All labels are bounded: routes are patterns, never paths.
+// metrics are the server's metrics. All labels are bounded: routes are patterns, never paths.
 type metrics struct {
 	requests     *prometheus.CounterVec
 	duration     *prometheus.HistogramVec
@@ -18,7 +18,7 @@ type metrics struct {
 	readThroughs *prometheus.CounterVec
 }
 
-func newMetrics(registry prometheus.Registerer, hub *hub, census *census) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, hub *hub, limiter *scanLimiter) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_api_requests_total",
@@ -26,21 +26,21 @@ func newMetrics(registry prometheus.Registerer, hub *hub, census *census) (*metr
 		}, []string{"route", "method", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "scan_api_request_duration_seconds",
-			Help:    "Time from a request's headers to the end of its answer, by route pattern and method; streams are left out.",
+			Help:    "Time from a request's headers to the end of its response, by route pattern and method; without streams.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route", "method"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_api_stream_events_total",
-			Help: "Events that were sent to streams, by name.",
+			Help: "Events sent to streams, by name.",
 		}, []string{"event"}),
 		delivery: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "scan_api_stream_delivery_seconds",
-			Help:    "Time from the end of a scan to the sending of its last event to a stream that was waiting for it.",
+			Help:    "Time from the end of a scan to sending its last event to an open stream.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_api_rejected_total",
-			Help: "Scans and streams that were turned away, by the limit they met.",
+			Help: "Scans and streams that were rejected, by limit.",
 		}, []string{"limit"}),
 		readThroughs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_api_read_through_total",
@@ -54,8 +54,8 @@ func newMetrics(registry prometheus.Registerer, hub *hub, census *census) (*metr
 		Name: "scan_api_followed_scans", Help: "Scans that are followed by at least one stream.",
 	}, func() float64 { _, scans := hub.size(); return float64(scans) })
 	unfinished := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "scan_api_unfinished_scans", Help: "Unfinished scans that this replica knows of.",
-	}, func() float64 { return float64(census.backlog()) })
+		Name: "scan_api_unfinished_scans", Help: "Unfinished scans that this replica counts.",
+	}, func() float64 { return float64(limiter.backlog()) })
 	for _, c := range []prometheus.Collector{
 		m.requests, m.duration, m.events, m.delivery, m.rejected, m.readThroughs, streams, followed, unfinished,
 	} {
@@ -74,7 +74,7 @@ func (m *metrics) answered(route, method string, status int, took time.Duration,
 	}
 }
 
-// methodLabel bounds the methods that clients make up.
+// methodLabel bounds the values of the method label.
 func methodLabel(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete, http.MethodOptions:

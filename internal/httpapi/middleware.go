@@ -15,7 +15,7 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// requestIDPattern is what a gateway's request id may look like; another one is replaced.
+// requestIDPattern is the form of an accepted request id; any other is replaced.
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 const (
@@ -23,7 +23,7 @@ const (
 	preflightRoute = "preflight"
 )
 
-// ServeHTTP answers a request, counts it and logs it.
+// ServeHTTP serves a request, counts it and logs it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &response{ResponseWriter: w, requestID: requestID(r)}
 	out.Header().Set(scanapi.RequestIDHeader, out.requestID)
@@ -42,7 +42,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		took := s.clock.Since(start)
 		s.metrics.answered(label, method, out.statusOr200(), took, out.streamed())
-		s.log.Info("Answered", "method", method, "route", label, "status", out.statusOr200(),
+		s.log.Info("request", "method", method, "route", label, "status", out.statusOr200(),
 			"bytes", out.bytes, "took", took.Round(10*time.Microsecond).String(), "requestID", out.requestID)
 	}()
 
@@ -59,40 +59,40 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer makes an http.Handler of a handler.
+// answer adapts a handler to http.Handler.
 func (s *Server) answer(handle handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := handle(w, r); err != nil {
 			out, ok := w.(*response)
 			if !ok {
-				panic(fmt.Sprintf("a handler was given a %T", w))
+				panic(fmt.Sprintf("handler called with a %T", w))
 			}
 			s.fail(out, err)
 		}
 	})
 }
 
-// fail tells the client of an error, and the log where it is the server's.
+// fail responds with an error, and logs it if it is the server's.
 func (s *Server) fail(out *response, err error) {
 	p := asProblem(err)
 	if p.status >= http.StatusInternalServerError && p.cause != nil {
-		s.log.Error(p.cause, "A request failed", "code", p.code, "requestID", out.requestID)
+		s.log.Error(p.cause, "request failed", "code", p.code, "requestID", out.requestID)
 	}
 	if out.status == 0 {
 		writeProblem(out, out.requestID, p)
 	}
 }
 
-// recovered answers a request whose handler panicked.
+// recovered responds to a request whose handler panicked.
 func (s *Server) recovered(out *response, cause any) {
 	if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(cause)
 	}
-	s.log.Error(fmt.Errorf("panic: %v", cause), "A handler panicked", "requestID", out.requestID, "stack", string(debug.Stack()))
-	s.fail(out, errors.New("a handler panicked"))
+	s.log.Error(fmt.Errorf("panic: %v", cause), "handler panicked", "requestID", out.requestID, "stack", string(debug.Stack()))
+	s.fail(out, errors.New("handler panicked"))
 }
 
-// requestID is the gateway's name of the request, or a new one.
+// requestID is the id that the gateway gave the request, or a new one.
 func requestID(r *http.Request) string {
 	if id := r.Header.Get(scanapi.RequestIDHeader); requestIDPattern.MatchString(id) {
 		return id
@@ -100,7 +100,7 @@ func requestID(r *http.Request) string {
 	return uuid.NewString()
 }
 
-// response notes what a handler answers. http.ResponseController reaches the server's own writer through it.
+// response records the status and size of a response. http.ResponseController unwraps it.
 type response struct {
 	http.ResponseWriter
 	requestID string
@@ -108,10 +108,10 @@ type response struct {
 	bytes     int64
 }
 
-// Unwrap returns the server's own writer.
+// Unwrap returns the writer of the HTTP server.
 func (o *response) Unwrap() http.ResponseWriter { return o.ResponseWriter }
 
-// WriteHeader notes the status.
+// WriteHeader records the status.
 func (o *response) WriteHeader(status int) {
 	if o.status == 0 {
 		o.status = status
@@ -131,7 +131,7 @@ func (o *response) Write(b []byte) (int, error) {
 
 func (o *response) statusOr200() int { return cmp.Or(o.status, http.StatusOK) }
 
-// streamed says whether the answer is a stream, whose duration is the scan's and not the server's.
+// streamed says whether the response is a stream, whose duration is that of the scan.
 func (o *response) streamed() bool {
 	return o.Header().Get("Content-Type") == "text/event-stream"
 }

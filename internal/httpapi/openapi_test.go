@@ -141,7 +141,7 @@ func TestAnswersAreWhatTheDocumentPromises(t *testing.T) {
 		"submit an unknown model":  {set: none, method: "POST", route: "/api/v1/scan", body: `{"image_url":"https://a/b","model":"z"}`, wantStatus: 400},
 		"submit too much":          {set: none, method: "POST", route: "/api/v1/scan", body: strings.Repeat(" ", maxBodyBytes+1), wantStatus: 413},
 		"submit a form":            {set: none, method: "POST", route: "/api/v1/scan", body: "a=b", headers: []string{"Content-Type", "text/plain"}, wantStatus: 415},
-		"submit over the limit":    {set: waiting, options: func(o *Options) { o.MaxQueued = 1 }, method: "POST", route: "/api/v1/scan", body: goodBody, wantStatus: 429},
+		"submit over the limit":    {set: waiting, options: func(o *Options) { o.MaxUnfinished = 1 }, method: "POST", route: "/api/v1/scan", body: goodBody, wantStatus: 429},
 		"submit while it is down":  {set: down, method: "POST", route: "/api/v1/scan", body: goodBody, wantStatus: 503},
 		"result":                   {set: setUp("as planned"), method: "GET", route: result, path: "/api/v1/scan/job/result", wantStatus: 200},
 		"result of a failure":      {set: setUp("refused"), method: "GET", route: result, path: "/api/v1/scan/job/result", wantStatus: 200},

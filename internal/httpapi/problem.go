@@ -20,12 +20,13 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// problemError is an error that a client is told about. Handlers return it; every other error becomes INTERNAL.
+// problemError is an error that is sent to the client as a problem document. Handlers return it; any other error
+// becomes INTERNAL.
 type problemError struct {
 	status int
 	code   string
 	detail string
-	// fields are the rules that the request broke.
+	// fields are the fields that are invalid, with the rule of each.
 	fields []scanapi.FieldError
 	// supportedModels is set for UNSUPPORTED_MODEL, never nil there.
 	supportedModels []string
@@ -46,12 +47,12 @@ func (e *problemError) Error() string {
 
 func (e *problemError) Unwrap() error { return e.cause }
 
-// problemf is a problem with a formatted detail.
+// problemf returns a problem with a formatted detail.
 func problemf(status int, code, format string, args ...any) *problemError {
 	return &problemError{status: status, code: code, detail: fmt.Sprintf(format, args...)}
 }
 
-// invalid is the problem of a request that broke rules. Its code is that of the first rule.
+// invalid is the problem of a request with invalid fields. Its code is that of the first one.
 func invalid(code string, fields ...scanapi.FieldError) *problemError {
 	details := make([]string, len(fields))
 	for i, f := range fields {
@@ -60,14 +61,14 @@ func invalid(code string, fields ...scanapi.FieldError) *problemError {
 	return &problemError{status: http.StatusBadRequest, code: code, detail: strings.Join(details, "; "), fields: fields}
 }
 
-// asProblem is the problem that err is told as.
+// asProblem converts err to a problem.
 func asProblem(err error) *problemError {
 	if p, ok := errors.AsType[*problemError](err); ok {
 		return p
 	}
 	return &problemError{
 		status: http.StatusInternalServerError, code: scanapi.CodeInternal,
-		detail: "The server failed. Try again; if it goes on, give the request_id to the operators.",
+		detail: "The server failed. Try again; if the error persists, report the request_id to the operators.",
 		cause:  err,
 	}
 }
@@ -88,8 +89,8 @@ var apiFieldNames = map[string]string{
 	"spec.userID":    scanapi.UserIDHeader,
 }
 
-// fromKubernetes is the problem that an error of the Kubernetes API is told as. What the API server rejects is
-// the request's fault, what it could not do now is worth another try.
+// fromKubernetes converts an error of the Kubernetes API to a problem. An object that the API server rejects is the
+// client's error; any other failure may be temporary.
 func fromKubernetes(err error) *problemError {
 	const retryAfter = 2 * time.Second
 	switch {
@@ -105,7 +106,7 @@ func fromKubernetes(err error) *problemError {
 		}
 		return &problemError{
 			status: http.StatusServiceUnavailable, code: scanapi.CodeUnavailable,
-			detail:     "The cluster does not take requests now. Try again, with the same " + scanapi.IdempotencyKeyHeader + ".",
+			detail:     "The cluster does not accept requests now. Try again, with the same " + scanapi.IdempotencyKeyHeader + ".",
 			retryAfter: wait, cause: err,
 		}
 	default:
@@ -113,7 +114,7 @@ func fromKubernetes(err error) *problemError {
 	}
 }
 
-// rejected is the problem of an object that the API server does not accept.
+// rejected is the problem of an object that the API server rejects.
 func rejected(err error) *problemError {
 	p := &problemError{
 		status: http.StatusBadRequest, code: scanapi.CodeRequestRejected,
@@ -138,7 +139,7 @@ func rejected(err error) *problemError {
 	return p
 }
 
-// ruleOf is the JSON Schema keyword of a Kubernetes validation error, where there is one.
+// ruleOf is the JSON Schema keyword for a Kubernetes validation error, if there is one.
 func ruleOf(cause metav1.StatusCause) string {
 	switch cause.Type {
 	case metav1.CauseTypeFieldValueRequired:
@@ -152,7 +153,7 @@ func ruleOf(cause metav1.StatusCause) string {
 	}
 }
 
-// isConnectionError says whether the API server could not be reached.
+// isConnectionError says whether the connection to the API server failed.
 func isConnectionError(err error) bool {
 	if _, ok := errors.AsType[*net.OpError](err); ok {
 		return true
@@ -161,7 +162,7 @@ func isConnectionError(err error) bool {
 		utilnet.IsTimeout(err) || utilnet.IsHTTP2ConnectionLost(err)
 }
 
-// writeProblem answers with a problem document.
+// writeProblem responds with a problem document.
 func writeProblem(w http.ResponseWriter, requestID string, e *problemError) {
 	if e.retryAfter > 0 {
 		setRetryAfter(w, e.retryAfter)
@@ -188,7 +189,7 @@ func wholeSeconds(d time.Duration) int {
 	return max(int(math.Ceil(d.Seconds())), 0)
 }
 
-// writeJSON answers with a document.
+// writeJSON responds with a document.
 func writeJSON(w http.ResponseWriter, status int, document any) {
 	writeBody(w, status, "application/json", document)
 }
@@ -204,6 +205,5 @@ func writeBody(w http.ResponseWriter, status int, contentType string, document a
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	// A client that has gone cannot be told.
-	_, _ = w.Write(body)
+	_, _ = w.Write(body) // fails only if the client has left
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// QueueView answers from the scheduler's memory, at once. Its answers may be approximate and a few seconds old.
+// QueueView returns what the scheduler has in memory, without blocking. It may be approximate and a few seconds old.
 type QueueView interface {
 	// Position returns the number of scans ahead of a waiting scan and the estimated time until its next stage
 	// begins, nil where that is not known; ok is false where nothing is known of the scan.
@@ -15,7 +15,7 @@ type QueueView interface {
 	EstimatedWait(namespace string) (wait time.Duration, asOf time.Time, ok bool)
 }
 
-// noQueueView knows nothing.
+// noQueueView never knows a position or a wait.
 type noQueueView struct{}
 
 func (noQueueView) Position(string, string) (int, *time.Duration, bool) { return 0, nil, false }
@@ -24,26 +24,26 @@ func (noQueueView) EstimatedWait(string) (time.Duration, time.Time, bool) {
 	return 0, time.Time{}, false
 }
 
-// surge counts the scans that were admitted on the strength of one estimate, which does not know of them.
-type surge struct {
-	mu       sync.Mutex
-	asOf     time.Time
-	admitted int
+// admittedSinceEstimate counts the scans that were admitted by one estimate, which does not include them.
+type admittedSinceEstimate struct {
+	mu    sync.Mutex
+	asOf  time.Time
+	count int
 }
 
-// since returns the number of scans that were admitted since the estimate of that time was first used.
-func (s *surge) since(asOf time.Time) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.asOf.Equal(asOf) {
-		s.asOf, s.admitted = asOf, 0
+// since returns the number of scans that were admitted since the estimate as of that time was first used.
+func (a *admittedSinceEstimate) since(asOf time.Time) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.asOf.Equal(asOf) {
+		a.asOf, a.count = asOf, 0
 	}
-	return s.admitted
+	return a.count
 }
 
 // add counts a scan that was admitted.
-func (s *surge) add() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.admitted++
+func (a *admittedSinceEstimate) add() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.count++
 }

@@ -15,21 +15,21 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// Bounds of the Retry-After of a poll. A scan takes some ten seconds, so that a client that asks every two
-// learns of its end soon enough; one that waits for minutes need not ask as often.
+// Bounds of the Retry-After of a poll. A scan takes some ten seconds, so a poll every two seconds is frequent enough; a
+// scan that waits for minutes needs fewer.
 const (
 	minPollInterval = 2 * time.Second
 	maxPollInterval = 15 * time.Second
 )
 
-// result answers a poll.
+// result serves a poll.
 func (s *Server) result(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	scan, err := s.ownScan(r.Context(), r.PathValue("id"), caller, scanapi.CodeResultNotFound)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	if isFinished(scan) {
+	if pipeline.IsFinished(&scan.Status) {
 		writeJSON(w, http.StatusOK, resultOf(scan))
 		return nil
 	}
@@ -39,7 +39,7 @@ func (s *Server) result(w http.ResponseWriter, r *http.Request, caller auth.Call
 	return nil
 }
 
-// cancel deletes a scan. The controllers abort its call and settle its reservation.
+// cancel deletes a scan. Its worker aborts the call, and the scheduler settles the reservation.
 func (s *Server) cancel(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	scan, err := s.ownScan(r.Context(), r.PathValue("id"), caller, scanapi.CodeScanNotFound)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request, caller auth.Call
 	ctx, stop := s.writeContext(r.Context())
 	defer stop()
 	err = s.scans.Delete(ctx, scan)
-	s.recent.drop(scan.Name)
+	s.created.drop(scan.Name)
 	if err != nil {
 		if isGone(err) {
 			return notFound(scanapi.CodeScanNotFound)
@@ -57,10 +57,6 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request, caller auth.Call
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-func isFinished(scan *v1alpha1.ScanRequest) bool {
-	return scan.Status.Phase == v1alpha1.ScanSucceeded || scan.Status.Phase == v1alpha1.ScanFailed
 }
 
 // resultOf is the document of a finished scan.
@@ -81,7 +77,7 @@ func resultOf(scan *v1alpha1.ScanRequest) scanapi.Result {
 	return doc
 }
 
-// processing is the document of a scan that has not finished, and when to ask again.
+// processing is the document of a scan that has not finished, and the interval to the next poll.
 func (s *Server) processing(scan *v1alpha1.ScanRequest) (scanapi.Processing, time.Duration) {
 	events := Events(scan)
 	doc := scanapi.Processing{
@@ -106,15 +102,15 @@ func (s *Server) processing(scan *v1alpha1.ScanRequest) (scanapi.Processing, tim
 	return doc, interval
 }
 
-// waitMessages say for the user why a scan waits, by the reason of its Admitted condition. What the condition
-// itself says is for operators.
+// waitMessages are the messages for the user of a scan that waits, by the reason of its Admitted condition. The message
+// of the condition itself is for operators.
 var waitMessages = map[string]string{
-	v1alpha1.ReasonWaitingForTokens:   "The scan waits for its turn.",
-	v1alpha1.ReasonWaitingForRequests: "The scan waits for its turn.",
-	v1alpha1.ReasonWaitingForQuota:    "The scan waits: the service has used up its quota for now.",
-	v1alpha1.ReasonWaitingForBudget:   "The scan waits: the service is not able to analyze photos now.",
-	v1alpha1.ReasonWaitingForWorker:   "The scan waits for its turn.",
-	v1alpha1.ReasonBackingOff:         "The scan is tried again soon.",
+	v1alpha1.ReasonWaitingForTokens:   "The scan is waiting for its turn.",
+	v1alpha1.ReasonWaitingForRequests: "The scan is waiting for its turn.",
+	v1alpha1.ReasonWaitingForQuota:    "The scan is waiting: the service has used up its quota for now.",
+	v1alpha1.ReasonWaitingForBudget:   "The scan is waiting: the service cannot analyze photos now.",
+	v1alpha1.ReasonWaitingForWorker:   "The scan is waiting for its turn.",
+	v1alpha1.ReasonBackingOff:         "The scan will be retried soon.",
 	v1alpha1.ReasonSuspended:          "The scan is suspended.",
 }
 
@@ -122,19 +118,19 @@ func waitMessage(scan *v1alpha1.ScanRequest, stage string) string {
 	admitted := meta.FindStatusCondition(scan.Status.Conditions, v1alpha1.ConditionAdmitted)
 	switch {
 	case scan.Status.Assignment != nil:
-		return "The scan runs: stage " + stage + "."
+		return "The scan is running: stage " + stage + "."
 	case admitted != nil && admitted.Status == metav1.ConditionFalse && waitMessages[admitted.Reason] != "":
 		return waitMessages[admitted.Reason]
 	default:
-		return "The scan waits for its turn."
+		return "The scan is waiting for its turn."
 	}
 }
 
-// failureMessages say for the user why a scan failed, by the reason of its Finished condition. What the
-// condition itself says names workers and budgets and is for operators.
+// failureMessages are the messages for the user of a failed scan, by the reason of its Finished condition. The message of
+// the condition itself names workers and budgets and is for operators.
 var failureMessages = map[string]string{
 	v1alpha1.ReasonDeadlineExceeded: "The scan took too long. Send the photo again.",
-	v1alpha1.ReasonRetriesExhausted: "The photo could not be analyzed, although it was tried several times. Send it again later.",
+	v1alpha1.ReasonRetriesExhausted: "The photo could not be analyzed after several attempts. Send it again later.",
 	v1alpha1.ReasonUnsupportedModel: "The model is not supported. Choose another one or leave it out.",
 	v1alpha1.ReasonRequestTooLarge:  "The photo or the question is too large. Send a smaller one.",
 	v1alpha1.ReasonNotClassifiable:  "The photo shows nothing that can be classified as waste. Send another photo.",
@@ -142,7 +138,7 @@ var failureMessages = map[string]string{
 	v1alpha1.ReasonInvalidRequest:   "The photo could not be read. Check that its URL is public and that it is an image.",
 }
 
-// failureOf says why a scan failed.
+// failureOf is the reason why a scan failed.
 func failureOf(scan *v1alpha1.ScanRequest) scanapi.Failure {
 	failure := scanapi.Failure{Code: "FAILED", Message: "The scan failed. Send the photo again."}
 	finished := meta.FindStatusCondition(scan.Status.Conditions, v1alpha1.ConditionFinished)
@@ -210,7 +206,7 @@ func rewardOf(reward *v1alpha1.Reward) *scanapi.Reward {
 	}
 }
 
-// list is items, as a list that is never null in JSON.
+// list returns items as a list that is never null in JSON.
 func list(items []string) []string {
 	if items == nil {
 		return []string{}

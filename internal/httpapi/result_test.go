@@ -55,37 +55,37 @@ func TestResult(t *testing.T) {
 		},
 		"just submitted": {
 			live: func(*life) {}, wantStatus: http.StatusAccepted, wantRetry: "2",
-			wantBody: `{"status":"processing","message":"The scan waits for its turn.","current_stage":"queued","progress":0,"queue_position":null,"estimated_wait_seconds":null}`,
+			wantBody: `{"status":"processing","message":"The scan is waiting for its turn.","current_stage":"queued","progress":0,"queue_position":null,"estimated_wait_seconds":null}`,
 		},
 		"in the queue": {
 			live:  func(l *life) { l.fold(pipeline.Waiting{Reason: v1alpha1.ReasonWaitingForQuota, Message: "budget b"}) },
 			queue: fixedQueue{position: 12, wait: 33500 * time.Millisecond}, wantStatus: http.StatusAccepted, wantRetry: "9",
-			wantBody: `{"status":"processing","message":"The scan waits: the service has used up its quota for now.","current_stage":"queued","progress":0,"queue_position":12,"estimated_wait_seconds":34}`,
+			wantBody: `{"status":"processing","message":"The scan is waiting: the service has used up its quota for now.","current_stage":"queued","progress":0,"queue_position":12,"estimated_wait_seconds":34}`,
 		},
 		"far back in the queue": {
 			live: func(*life) {}, queue: fixedQueue{position: 1200, wait: time.Hour}, wantStatus: http.StatusAccepted, wantRetry: "15",
-			wantBody: `{"status":"processing","message":"The scan waits for its turn.","current_stage":"queued","progress":0,"queue_position":1200,"estimated_wait_seconds":3600}`,
+			wantBody: `{"status":"processing","message":"The scan is waiting for its turn.","current_stage":"queued","progress":0,"queue_position":1200,"estimated_wait_seconds":3600}`,
 		},
 		"in the queue, nobody knows for how long": {
 			live: func(*life) {}, queue: fixedQueue{position: 3, wait: -1}, wantStatus: http.StatusAccepted, wantRetry: "2",
-			wantBody: `{"status":"processing","message":"The scan waits for its turn.","current_stage":"queued","progress":0,"queue_position":3,"estimated_wait_seconds":null}`,
+			wantBody: `{"status":"processing","message":"The scan is waiting for its turn.","current_stage":"queued","progress":0,"queue_position":3,"estimated_wait_seconds":null}`,
 		},
 		"running": {
 			live: func(l *life) { l.assign(v1alpha1.StageVision) }, queue: fixedQueue{position: 12, wait: time.Minute},
 			wantStatus: http.StatusAccepted, wantRetry: "2",
-			wantBody: `{"status":"processing","message":"The scan runs: stage vision.","current_stage":"vision","progress":0,"queue_position":null,"estimated_wait_seconds":null}`,
+			wantBody: `{"status":"processing","message":"The scan is running: stage vision.","current_stage":"vision","progress":0,"queue_position":null,"estimated_wait_seconds":null}`,
 		},
 		"between stages": {
 			live:       func(l *life) { l.assign(v1alpha1.StageVision).complete(visionOutcome, ruleOutcome) },
 			wantStatus: http.StatusAccepted, wantRetry: "2",
-			wantBody: `{"status":"processing","message":"The scan waits for its turn.","current_stage":"answer","progress":50,"queue_position":null,"estimated_wait_seconds":null}`,
+			wantBody: `{"status":"processing","message":"The scan is waiting for its turn.","current_stage":"answer","progress":50,"queue_position":null,"estimated_wait_seconds":null}`,
 		},
 		"tried again": {
 			live: func(l *life) {
 				l.assign(v1alpha1.StageVision).fail(v1alpha1.StageVision, v1alpha1.FailureUnavailable)
 			},
 			wantStatus: http.StatusAccepted, wantRetry: "2",
-			wantBody: `{"status":"processing","message":"The scan is tried again soon.","current_stage":"vision","progress":0,"queue_position":null,"estimated_wait_seconds":null}`,
+			wantBody: `{"status":"processing","message":"The scan will be retried soon.","current_stage":"vision","progress":0,"queue_position":null,"estimated_wait_seconds":null}`,
 		},
 	}
 	for name, tt := range tests {

@@ -19,10 +19,10 @@ const (
 	openAPIPath = scanapi.SubmitPath + "/openapi.json"
 )
 
-// handler answers a request or returns what to tell the client instead.
+// handler serves a request, or returns the error to respond with.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// userHandler is a handler of requests that are made for a user.
+// userHandler serves a request that is made for a user.
 type userHandler func(w http.ResponseWriter, r *http.Request, caller auth.Caller) error
 
 // route is one way to call the API. The OpenAPI document describes the same routes.
@@ -41,7 +41,7 @@ type router struct {
 }
 
 // newRouter registers every route.
-func newRouter(s *Server, categories []scanapi.Category, registry Registry) (*router, error) {
+func newRouter(s *Server, categories []scanapi.Category, registry MetricsRegistry) (*router, error) {
 	routes := apiRoutes(s, categories)
 	described := make([]openapi.Route, len(routes))
 	for i, r := range routes {
@@ -101,28 +101,28 @@ func (rt *router) muxOf(path string) *http.ServeMux {
 	return rt.main
 }
 
-// find returns the mux that answers a request and the route's label; the label is empty where there is no route.
+// find returns the mux that serves a request and the route's label; the label is empty if no route matches.
 func (rt *router) find(r *http.Request) (mux *http.ServeMux, label string) {
 	mux = rt.muxOf(r.URL.Path)
 	_, pattern := mux.Handler(r)
 	return mux, rt.paths[pattern]
 }
 
-// noRoute is the problem of a request that no route answers.
+// noRoute is the problem of a request that no route matches.
 func (rt *router) noRoute(mux *http.ServeMux, r *http.Request) *problemError {
 	var probe headerProbe
 	mux.ServeHTTP(&probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
 		allow := probe.Header().Get("Allow")
-		p := problemf(probe.status, scanapi.CodeMethodNotAllowed, "This path takes %s only.", allow)
+		p := problemf(probe.status, scanapi.CodeMethodNotAllowed, "This path allows %s only.", allow)
 		p.allow = allow
 		return p
 	}
 	return problemf(http.StatusNotFound, scanapi.CodeRouteNotFound,
-		"There is nothing at this path. %s describes the API.", docsPath)
+		"There is no such path. %s describes the API.", docsPath)
 }
 
-// headerProbe takes the status and headers that a mux would answer with.
+// headerProbe records the status and headers that a mux would respond with.
 type headerProbe struct {
 	header http.Header
 	status int
@@ -139,7 +139,7 @@ func (p *headerProbe) WriteHeader(status int) { p.status = status }
 
 func (p *headerProbe) Write(b []byte) (int, error) { return len(b), nil }
 
-// forUser makes a handler of one that needs a user, and a synced watch to find the user's scans in.
+// forUser authenticates the user, and requires a synced watch to find the user's scans in.
 func (s *Server) forUser(handle userHandler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		caller, err := s.authenticator.Authenticate(r)
@@ -147,15 +147,13 @@ func (s *Server) forUser(handle userHandler) handler {
 			return fromAuthentication(err)
 		}
 		if !s.synced() {
-			p := draining()
-			p.detail = "This server is starting. Try again."
-			return p
+			return notReady("This server is starting. Try again.")
 		}
 		return handle(w, r, caller)
 	}
 }
 
-// listCategories answers with the classes of waste. They change only with the server.
+// listCategories responds with the classes of waste. They change only with a restart.
 func listCategories(categories []scanapi.Category) userHandler {
 	if categories == nil {
 		categories = []scanapi.Category{}
@@ -167,14 +165,14 @@ func listCategories(categories []scanapi.Category) userHandler {
 	}
 }
 
-// health says that the process works.
+// health is the liveness route.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, scanapi.Health{Status: "ok"})
 	return nil
 }
 
-// ready says whether requests should be sent here.
+// ready is the readiness route.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	switch {
@@ -188,18 +186,18 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// static answers with a fixed document.
+// static responds with a fixed document.
 func static(contentType string, body []byte) handler {
 	return func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Cache-Control", "no-cache")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		_, _ = w.Write(body) // a client that has gone cannot be told
+		_, _ = w.Write(body) // fails only if the client has left
 		return nil
 	}
 }
 
-// plain makes a handler of one that answers for itself.
+// plain adapts an http.Handler.
 func plain(h http.Handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		h.ServeHTTP(w, r)

@@ -14,7 +14,7 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// limits bound a connection: a client that sends its request by the byte does not keep one for long.
+// limits bound a connection, so that a client that sends its request slowly does not hold it for long.
 type limits struct {
 	readHeader, read, answer, idle time.Duration
 	headerBytes                    int
@@ -25,27 +25,27 @@ var defaultLimits = limits{
 	headerBytes: 16 << 10,
 }
 
-// ServeOptions say how a Server listens and stops.
+// ServeOptions configure how a Server listens and stops.
 type ServeOptions struct {
-	// TLS serves HTTPS where it is set.
+	// TLS serves HTTPS if it is set.
 	TLS *tls.Config
-	// DrainDelay is the time between readiness failing and streams ending: load balancers need it to send
-	// requests elsewhere. Default none.
+	// DrainDelay is the time between readiness failing and streams ending, for load balancers to send requests to other
+	// replicas. Default: none.
 	DrainDelay time.Duration
-	// ShutdownTimeout bounds the time that requests which run may take to finish after that. Default 10 s.
+	// ShutdownTimeout bounds the time for running requests to finish after that. Default 10 s.
 	ShutdownTimeout time.Duration
 
 	limits limits // default defaultLimits
 }
 
-// Serve answers requests on a listener until ctx is done. Then readiness fails, after DrainDelay the streams end
-// and no more connections are accepted, and it returns when every request is answered or ShutdownTimeout has
-// passed. It closes the listener.
+// Serve serves requests on a listener until ctx is done. Then readiness fails; after DrainDelay the streams end and no
+// more connections are accepted; it returns when every request is served or ShutdownTimeout has passed. It closes the
+// listener.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOptions) error {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(o.TLS == nil) // gateways speak it
+	protocols.SetUnencryptedHTTP2(o.TLS == nil) // HTTP/2 without TLS, as gateways use it
 	connection := cmp.Or(o.limits, defaultLimits)
 	server := &http.Server{
 		Handler:           s,
@@ -53,9 +53,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOption
 		TLSConfig:         o.TLS,
 		ReadHeaderTimeout: connection.readHeader, ReadTimeout: connection.read,
 		WriteTimeout: connection.answer, IdleTimeout: connection.idle, MaxHeaderBytes: connection.headerBytes,
-		// Requests outlive ctx: they are answered while the server drains.
+		// Requests outlive ctx: they are served while the server drains.
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-		// Clients that break off are no error of the server's.
+		// A client that disconnects is not an error of the server.
 		ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(s.log.V(1)), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
@@ -66,7 +66,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOption
 		}
 		served <- server.Serve(listener)
 	}()
-	s.log.Info("Serving", "address", listener.Addr().String(), "tls", o.TLS != nil)
+	s.log.Info("serving", "address", listener.Addr().String(), "tls", o.TLS != nil)
 
 	select {
 	case err := <-served:
@@ -74,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOption
 		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	s.log.Info("Draining", "delay", o.DrainDelay.String())
+	s.log.Info("draining", "delay", o.DrainDelay.String())
 	s.Drain()
 	if o.DrainDelay > 0 {
 		<-s.clock.After(o.DrainDelay)
@@ -84,11 +84,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, o ServeOption
 	defer cancel()
 	err := server.Shutdown(stopping)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("requests were not answered in time: %w", err), server.Close())
+		err = errors.Join(fmt.Errorf("requests did not finish in time: %w", err), server.Close())
 	}
 	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, serveErr)
 	}
-	s.log.Info("Stopped")
+	s.log.Info("stopped")
 	return err
 }

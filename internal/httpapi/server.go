@@ -1,5 +1,5 @@
-// Package httpapi is the HTTP API of the scans of one namespace. It stores nothing: a scan is a ScanRequest, a
-// poll and a stream are answered from one watch, and any replica can answer any request.
+// Package httpapi serves the HTTP API of the scans of one namespace. It stores nothing: a scan is a ScanRequest, polls
+// and streams are served from one watch, and any replica can serve any request.
 package httpapi
 
 import (
@@ -20,55 +20,55 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// Options are what a Server needs and what can be set. Namespace, Scans, Models, Registry and Synced must be set.
+// Options configure a Server. Namespace, Scans, Models, MetricsRegistry and Synced must be set.
 type Options struct {
-	// Namespace is where the scans are.
+	// Namespace is the namespace of the scans.
 	Namespace string
 	// Scans reads and writes them.
 	Scans Scans
-	// Models knows the models that can be asked for.
+	// Models lists the supported models.
 	Models Models
-	// Categories are what GET /categories answers.
+	// Categories are served at GET /categories.
 	Categories []scanapi.Category
-	// Queue tells positions and waiting times. Default: one that knows nothing.
+	// Queue has positions and waiting times. Default: none are known.
 	Queue QueueView
 	// Authenticator finds out the user. Default: auth.Gateway with auth.DefaultTrustedProxies.
 	Authenticator auth.Authenticator
-	// Synced says whether WatchHandler has been given every scan there was at the start.
+	// Synced says whether WatchHandler has got every scan that existed at the start.
 	Synced func() bool
 	// AllowedOrigins are the origins of web pages that may use the API, as scheme://host[:port].
 	AllowedOrigins []string
-	// MaxEstimatedWait turns scans away that would wait longer. 0 turns none away.
+	// MaxEstimatedWait rejects scans that would wait longer. 0 is no limit.
 	MaxEstimatedWait time.Duration
-	// MaxQueuedPerUser and MaxQueued limit the unfinished scans of one user and of all. 0 is no limit.
-	MaxQueuedPerUser, MaxQueued int
+	// MaxUnfinishedPerUser and MaxUnfinished limit the unfinished scans of one user and of all. 0 is no limit.
+	MaxUnfinishedPerUser, MaxUnfinished int
 	// MaxStreams limits the open streams. Default 10000.
 	MaxStreams int
 	// MaxStreamsPerUser limits the open streams of one user. Default 100.
 	MaxStreamsPerUser int
-	// Keepalive is the longest silence on a stream. Default 15 s: proxies give up after 30 or 60.
+	// Keepalive is the longest silence on a stream. Default 15 s: proxies close silent connections after 30 or 60 s.
 	Keepalive time.Duration
 	// WriteTimeout is how long a client may take to receive one event. Default 10 s.
 	WriteTimeout time.Duration
 	// APITimeout bounds a call to the Kubernetes API. Default 10 s.
 	APITimeout time.Duration
-	// Clock tells the time. Default: the wall clock.
+	// Clock is the time source. Default: the wall clock.
 	Clock clock.WithTicker
-	// Tracer makes a span of each request that is part of a trace or begins one. Default: none.
+	// Tracer makes a span of each request. Default: no tracing.
 	Tracer trace.Tracer
 	// Log takes the access log. Default: none.
 	Log logr.Logger
-	// Registry registers the metrics and serves them.
-	Registry Registry
+	// MetricsRegistry registers the metrics and serves them.
+	MetricsRegistry MetricsRegistry
 }
 
-// Registry registers metrics and gathers them.
-type Registry interface {
+// MetricsRegistry registers metrics and gathers them.
+type MetricsRegistry interface {
 	prometheus.Registerer
 	prometheus.Gatherer
 }
 
-// Server answers the requests. It is an http.Handler.
+// Server serves the API. It is an http.Handler.
 type Server struct {
 	namespace        string
 	scans            Scans
@@ -86,9 +86,9 @@ type Server struct {
 	tracer           trace.Tracer // nil for none
 
 	hub          *hub
-	census       *census
-	surge        surge
-	recent       *recent
+	limiter      *scanLimiter
+	admitted     admittedSinceEstimate
+	created      *createdCache
 	metrics      *metrics
 	readThroughs *rate.Limiter
 	routes       *router
@@ -99,10 +99,10 @@ type Server struct {
 	ending   chan struct{} // closed: streams end
 }
 
-// New returns a server, or an error that says which option is wrong.
+// New returns a server, or an error that names the wrong option.
 func New(o Options) (*Server, error) {
-	if o.Scans == nil || o.Models == nil || o.Synced == nil || o.Registry == nil || o.Namespace == "" {
-		return nil, errors.New("options Namespace, Scans, Models, Registry and Synced must be set")
+	if o.Scans == nil || o.Models == nil || o.Synced == nil || o.MetricsRegistry == nil || o.Namespace == "" {
+		return nil, errors.New("options Namespace, Scans, Models, MetricsRegistry and Synced must be set")
 	}
 	if o.Queue == nil {
 		o.Queue = noQueueView{}
@@ -122,8 +122,8 @@ func New(o Options) (*Server, error) {
 		apiTimeout:       cmp.Or(o.APITimeout, 10*time.Second),
 		clock:            o.Clock, log: o.Log, tracer: o.Tracer,
 		hub:          newHub(cmp.Or(o.MaxStreams, 10000), cmp.Or(o.MaxStreamsPerUser, 100)),
-		census:       newCensus(o.Clock, o.MaxQueuedPerUser, o.MaxQueued),
-		recent:       newRecent(o.Clock),
+		limiter:      newScanLimiter(o.Clock, o.MaxUnfinishedPerUser, o.MaxUnfinished),
+		created:      newCreatedCache(o.Clock),
 		readThroughs: rate.NewLimiter(readThroughRate, readThroughBurst),
 		draining:     make(chan struct{}),
 		ending:       make(chan struct{}),
@@ -132,20 +132,20 @@ func New(o Options) (*Server, error) {
 	if s.cors, err = newCORS(o.AllowedOrigins); err != nil {
 		return nil, err
 	}
-	if s.metrics, err = newMetrics(o.Registry, s.hub, s.census); err != nil {
+	if s.metrics, err = newMetrics(o.MetricsRegistry, s.hub, s.limiter); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	if s.routes, err = newRouter(s, o.Categories, o.Registry); err != nil {
+	if s.routes, err = newRouter(s, o.Categories, o.MetricsRegistry); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// Drain makes readiness fail, so that no new requests are sent here. It may be called more than once.
+// Drain makes readiness fail, so that load balancers send no new requests. It may be called more than once.
 func (s *Server) Drain() { s.drain.Do(func() { close(s.draining) }) }
 
-// EndStreams ends the streams, whose clients reconnect to another replica, and refuses new ones. It may be called
-// more than once.
+// EndStreams ends the streams and rejects new ones; clients reconnect to another replica. It may be called more than
+// once.
 func (s *Server) EndStreams() { s.end.Do(func() { close(s.ending) }) }
 
 func (s *Server) isDraining() bool { return isClosed(s.draining) }
@@ -161,9 +161,9 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-func draining() *problemError {
+// notReady is the problem of a request to a server that is starting or stopping.
+func notReady(detail string) *problemError {
 	return &problemError{
-		status: http.StatusServiceUnavailable, code: scanapi.CodeNotReady,
-		detail: "This server is stopping. Try again.", retryAfter: time.Second,
+		status: http.StatusServiceUnavailable, code: scanapi.CodeNotReady, detail: detail, retryAfter: time.Second,
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Scans is where the handlers read and write the scans of one namespace. Scans that it returns are shared and
-// must not be changed. Errors are those of the Kubernetes API.
+// Scans reads and writes the scans of one namespace. The scans that it returns are shared and must not be changed.
+// Errors are those of the Kubernetes API.
 type Scans interface {
 	// Get reads from the watch.
 	Get(ctx context.Context, name string) (*v1alpha1.ScanRequest, error)
@@ -25,7 +25,7 @@ type Scans interface {
 	Delete(ctx context.Context, scan *v1alpha1.ScanRequest) error
 }
 
-// Models knows the models that the namespace's budgets pay for.
+// Models lists the models that the namespace's budgets serve.
 type Models interface {
 	// SupportedModels lists them, sorted, without duplicates.
 	SupportedModels(ctx context.Context) ([]string, error)
@@ -38,7 +38,7 @@ type Store struct {
 	live      client.Client
 }
 
-// NewStore returns the scans and models of a namespace: cached is fed by a watch, live asks the API server.
+// NewStore returns the scans and models of a namespace: cached reads from a watch, live from the API server.
 func NewStore(namespace string, cached client.Reader, live client.Client) *Store {
 	return &Store{namespace: namespace, cached: cached, live: live}
 }
@@ -88,13 +88,13 @@ func (s *Store) SupportedModels(ctx context.Context) ([]string, error) {
 	return slices.Compact(models), nil
 }
 
-// isGone says that the object, or the one it replaced, does not exist any more.
+// isGone says whether the error means that the very object does not exist any more.
 func isGone(err error) bool {
 	// A failed UID precondition is a conflict: the scan was deleted and another one took its name.
 	return apierrors.IsNotFound(err) || apierrors.IsConflict(err)
 }
 
-// CacheOptions are the options of a cache that holds what the API needs to know of a namespace, and no more.
+// CacheOptions are the options of a cache that holds no more of a namespace than the API needs.
 func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultNamespaces:            map[string]cache.Config{namespace: {}},
@@ -107,8 +107,8 @@ func CacheOptions(namespace string) cache.Options {
 	}
 }
 
-// Trim drops from a watched scan what no answer is made of: a scan is kept in memory until its time to live has
-// passed, and there may be tens of thousands.
+// Trim removes the fields of a watched scan that no response needs: scans are kept in memory until their TTL has passed,
+// and there may be tens of thousands.
 func Trim(object any) (any, error) {
 	scan, ok := object.(*v1alpha1.ScanRequest)
 	if !ok {

@@ -12,17 +12,18 @@ import (
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/httpapi/auth"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
 const (
-	// retryBase and retrySpread say when a client whose stream breaks reconnects: they are spread, so that the
-	// streams of a replica that stops do not come back at one instant.
+	// retryBase and retrySpread are the delay after which a client reconnects. It is spread, so that the clients of a
+	// replica that stops do not all reconnect at once.
 	retryBase   = time.Second
 	retrySpread = 2 * time.Second
 )
 
-// streamByQuery is the older spelling of stream.
+// streamByQuery streams the events of the scan in the query, the older form.
 func (s *Server) streamByQuery(w http.ResponseWriter, r *http.Request, caller auth.Caller) error {
 	jobID := r.URL.Query().Get("job_id")
 	if jobID == "" {
@@ -36,12 +37,12 @@ func (s *Server) streamByPath(w http.ResponseWriter, r *http.Request, caller aut
 	return s.stream(w, r, caller, r.PathValue("id"))
 }
 
-// stream sends a scan's events until the last one. The handler's own goroutine is all that a stream has.
+// stream sends a scan's events up to the last one. It runs in the handler's goroutine alone.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller auth.Caller, jobID string) error {
 	if s.isEnding() {
-		return draining()
+		return notReady("This server is stopping. Try again.")
 	}
-	// The mailbox is opened before the scan is looked up: what happens in between is in one or the other.
+	// The mailbox is opened before the scan is looked up, so that no change in between is missed.
 	mail, limit := s.hub.subscribe(jobID, caller.UserID)
 	if limit != withinLimits {
 		return s.tooManyStreams(limit)
@@ -52,8 +53,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller auth.Call
 		return err
 	}
 	next := nextEvent(r)
-	if isFinished(scan) && next >= len(Events(scan)) {
-		// EventSource reconnects when a stream ends, even after the last event. This answer stops it.
+	if pipeline.IsFinished(&scan.Status) && next >= len(Events(scan)) {
+		// EventSource reconnects when a stream ends, even after the last event. 204 stops it.
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -66,24 +67,24 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, caller auth.Call
 	return nil
 }
 
-// tooManyStreams is the problem of a stream that is one too many. A user's own are the user's to close; those of all
-// are fewer on another replica, or later.
+// tooManyStreams is the problem of a stream beyond a limit. The user can close streams of their own: 429. Another
+// replica may have room for more: 503.
 func (s *Server) tooManyStreams(limit limitReached) *problemError {
 	p := &problemError{code: scanapi.CodeTooManyStreams, retryAfter: retryBase + retrySpread}
 	if limit == userLimit {
 		p.status = http.StatusTooManyRequests
-		p.detail = fmt.Sprintf("You have %d open streams here, the most that one user may have. Close one, or poll the result instead.", s.hub.perUser)
+		p.detail = fmt.Sprintf("You have %d open streams on this server, the limit for one user. Close one, or poll the result instead.", s.hub.perUser)
 		s.metrics.rejected.WithLabelValues("user_streams").Inc()
 		return p
 	}
 	p.status = http.StatusServiceUnavailable
-	p.detail = "This server has as many open streams as it takes. Poll the result instead, or try again."
+	p.detail = "This server has reached its limit of open streams. Poll the result instead, or try again."
 	s.metrics.rejected.WithLabelValues("streams").Inc()
 	return p
 }
 
-// nextEvent is the number of the first event to send: the one after the last that the client has seen. An id that
-// is none of ours, for example of the system that served the client before, replays the stream.
+// nextEvent is the index of the first event to send: the one after the last that the client has seen. An id of another
+// form, for example of the system that served the client before, replays the stream.
 func nextEvent(r *http.Request) int {
 	seen, err := strconv.Atoi(r.Header.Get(scanapi.LastEventIDHeader))
 	if err != nil || seen < 0 {
@@ -92,7 +93,7 @@ func nextEvent(r *http.Request) int {
 	return seen + 1
 }
 
-// follow sends events as the scan gets on. It returns when the stream has ended, however that came.
+// follow sends events as the scan progresses. It returns when the stream has ended, for whatever reason.
 func (s *Server) follow(r *http.Request, out *eventWriter, scan *v1alpha1.ScanRequest, mail *mailbox, next int) {
 	keepalive := s.clock.NewTimer(s.keepalive)
 	defer keepalive.Stop()
@@ -107,7 +108,7 @@ func (s *Server) follow(r *http.Request, out *eventWriter, scan *v1alpha1.ScanRe
 				s.metrics.delivery.Observe(s.clock.Since(events[next].TS).Seconds())
 			}
 		}
-		if isFinished(scan) {
+		if pipeline.IsFinished(&scan.Status) {
 			return
 		}
 		if deleted {
@@ -122,21 +123,20 @@ func (s *Server) follow(r *http.Request, out *eventWriter, scan *v1alpha1.ScanRe
 			if !out.comment("keepalive") {
 				return
 			}
-			deleted = s.hasGone(r.Context(), scan.Name)
+			deleted = s.isDeleted(r.Context(), scan.Name)
 		case <-r.Context().Done():
 			return
 		case <-s.ending:
-			out.comment("the server stops; reconnect")
+			out.comment("the server is stopping; reconnect")
 			return
 		}
 		keepalive.Reset(s.keepalive)
 	}
 }
 
-// hasGone says whether a scan was deleted without the watch having told of it: one that was created and deleted
-// while the watch was broken is in no event. The API server is asked only about a scan that the watch does not
-// know.
-func (s *Server) hasGone(ctx context.Context, name string) bool {
+// isDeleted says whether a scan was deleted without an event: the watch delivers none for a scan that was created and
+// deleted while the watch was broken. The API server is read only for a scan that the watch has not delivered.
+func (s *Server) isDeleted(ctx context.Context, name string) bool {
 	if _, err := s.scans.Get(ctx, name); !apierrors.IsNotFound(err) {
 		return false
 	}
@@ -144,19 +144,19 @@ func (s *Server) hasGone(ctx context.Context, name string) bool {
 	return apierrors.IsNotFound(err)
 }
 
-// eventWriter writes server-sent events, each with a deadline of its own.
+// eventWriter writes server-sent events, each with its own deadline.
 type eventWriter struct {
 	server  *Server
 	w       http.ResponseWriter
 	control *http.ResponseController
 }
 
-// openStream sends the headers of a stream. Proxies are told neither to buffer nor to compress it.
+// openStream sends the headers of a stream. They keep proxies from buffering and compressing it.
 func (s *Server) openStream(w http.ResponseWriter, jobID string) (*eventWriter, error) {
 	out := &eventWriter{server: s, w: w, control: http.NewResponseController(w)}
-	// The server's read timeout is one for requests: on a stream it would end the connection.
+	// The server's read timeout is meant for requests: on a stream it would end the connection.
 	if err := out.control.SetReadDeadline(time.Time{}); err != nil {
-		return nil, fmt.Errorf("lift the read timeout: %w", err)
+		return nil, fmt.Errorf("clear the read timeout: %w", err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -171,11 +171,11 @@ func (s *Server) openStream(w http.ResponseWriter, jobID string) (*eventWriter, 
 	return out, nil
 }
 
-// send writes an event and returns false when the client is gone or too slow.
+// send writes an event and returns false if the client has left or is too slow.
 func (o *eventWriter) send(e Event) bool {
 	data, err := e.encode()
 	if err != nil {
-		o.server.log.Error(err, "An event cannot be sent", "scan", e.JobID)
+		o.server.log.Error(err, "cannot encode an event", "scan", e.JobID)
 		return false
 	}
 	if !o.write("id: " + strconv.Itoa(e.Seq) + "\nevent: " + e.Stage + "\ndata: " + string(data) + "\n\n") {
@@ -190,14 +190,14 @@ func (o *eventWriter) comment(text string) bool {
 	return o.write(": " + text + "\n\n")
 }
 
-// write sends a piece of the stream at once. A client that does not take it in time is dropped; it resumes where
-// it was.
+// write sends a piece of the stream and flushes it. A client that does not read it in time is disconnected; it resumes
+// after the last event it has seen.
 func (o *eventWriter) write(text string) bool {
-	// A socket's deadline is an instant of the wall clock.
+	// A socket's deadline is in wall-clock time.
 	if err := o.control.SetWriteDeadline(time.Now().Add(o.server.writeTimeout)); err != nil {
 		return false
 	}
-	if _, err := o.w.Write([]byte(text)); err != nil { //nolint:gosec // G705: an event stream is no HTML, and nosniff is set
+	if _, err := o.w.Write([]byte(text)); err != nil { //nolint:gosec // G705: an event stream is not HTML, and nosniff is set
 		return false
 	}
 	if err := o.control.Flush(); err != nil {
@@ -209,5 +209,5 @@ func (o *eventWriter) write(text string) bool {
 
 // close bounds what the server writes to end the stream.
 func (o *eventWriter) close() {
-	_ = o.control.SetWriteDeadline(time.Now().Add(o.server.writeTimeout)) // fails only if the client is gone
+	_ = o.control.SetWriteDeadline(time.Now().Add(o.server.writeTimeout)) // fails only if the client has left
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
@@ -56,7 +57,7 @@ func TestStreamResumesAnywhere(t *testing.T) {
 						lastID = strconv.Itoa(seen)
 					}
 					stream := openStream(t, server.URL+jobEvents, lastID)
-					if seen+1 == n && isFinished(l.states[at]) {
+					if seen+1 == n && pipeline.IsFinished(&l.states[at].Status) {
 						if stream.response.StatusCode != http.StatusNoContent {
 							t.Errorf("state %d, all seen: status %d, want 204", at, stream.response.StatusCode)
 						}

@@ -22,19 +22,20 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// jobIDNamespace is the namespace of the UUIDv5 of scans with an idempotency key. It must never change: a
-// repeated submit would not find the first one.
+// jobIDNamespace is the namespace of the UUIDv5 of scans with an idempotency key. It must never change: a retried
+// submit would not find the first scan.
 var jobIDNamespace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("job-id."+v1alpha1.GroupName))
 
 const (
-	// createAttempts bounds how often a scan is created again that is not there although it seemed to be.
+	// createAttempts bounds the creates of one scan: after an ambiguous error it is read back, and created again if it
+	// was not stored.
 	createAttempts = 3
-	// fallbackRetryAfter is the Retry-After of a rejected submit while nothing tells how fast scans finish.
+	// fallbackRetryAfter is the Retry-After of a rejected submit while the rate of finished scans is unknown.
 	fallbackRetryAfter = 10 * time.Second
 	// maxRetryAfter bounds the Retry-After of a rejected submit.
 	maxRetryAfter = 5 * time.Minute
-	// drainShare is the share of the limit that has to drain before a rejected client is told to come back:
-	// with less, those that were rejected together would all come back for a single place.
+	// drainShare divides the overall limit: a rejected client is asked to retry when a tenth of the limit has
+	// drained. With less, the clients rejected together would all retry for a single place.
 	drainShare = 10
 )
 
@@ -62,7 +63,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller auth.Call
 	if err := s.accept(ctx, scan); err != nil {
 		return err
 	}
-	s.queue.Position(s.namespace, scan.Name) // so that the first poll finds an answer
+	s.queue.Position(s.namespace, scan.Name) // requests it, so that the first poll can return it
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, scanapi.SubmitResponse{
 		JobID:     scan.Name,
@@ -73,8 +74,8 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request, caller auth.Call
 	return nil
 }
 
-// newScan is the object of a submit. With an idempotency key its name follows from user and key, so that the
-// API server itself refuses a second one, and it carries the hash of what was asked for.
+// newScan is the object of a submit. With an idempotency key its name is derived from user and key, so that the API
+// server itself rejects a duplicate, and an annotation has the hash of the request.
 func newScan(request *scanapi.SubmitRequest, caller auth.Caller, key string) (*v1alpha1.ScanRequest, error) {
 	scan := &v1alpha1.ScanRequest{
 		Spec: v1alpha1.ScanRequestSpec{
@@ -89,13 +90,13 @@ func newScan(request *scanapi.SubmitRequest, caller auth.Caller, key string) (*v
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return nil, fmt.Errorf("make a job id: %w", err)
+		return nil, fmt.Errorf("generate a job id: %w", err)
 	}
 	scan.Name = id.String()
 	return scan, nil
 }
 
-// unambiguous joins strings so that no other strings give the same: each is preceded by its length.
+// unambiguous joins strings so that different lists give different results: each string is preceded by its length.
 func unambiguous(parts ...string) string {
 	var joined strings.Builder
 	for _, part := range parts {
@@ -104,13 +105,13 @@ func unambiguous(parts ...string) string {
 	return joined.String()
 }
 
-// accept creates the scan, or finds the one that the same submit created before.
+// accept creates the scan, or finds the one that an earlier try of the same submit created.
 func (s *Server) accept(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	if scan.Annotations[v1alpha1.AnnotationRequestHash] != "" {
-		// A repeated submit is answered even while new ones are turned away, and without a write.
+		// A retried submit succeeds even while new ones are rejected, and makes no write.
 		first, err := s.scans.Get(ctx, scan.Name)
 		if err != nil {
-			first = s.recent.get(scan.Name)
+			first = s.created.get(scan.Name)
 		}
 		if first != nil {
 			return sameRequest(first, scan)
@@ -124,13 +125,13 @@ func (s *Server) accept(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	}
 	err := s.create(ctx, scan)
 	if err != nil {
-		s.census.release(scan.Spec.UserID, scan.Name)
+		s.limiter.release(scan.Spec.UserID, scan.Name)
 	}
 	return err
 }
 
-// create stores the scan. An error that leaves open whether it was stored is not the end: its name is known, so that
-// it is looked for, and created again where it is not there.
+// create stores the scan. After an error that leaves open whether it was stored, the scan is read back by its name, and
+// created again if it does not exist.
 func (s *Server) create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 	var err error
 	for range createAttempts {
@@ -143,7 +144,7 @@ func (s *Server) create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 		first, readErr := s.readBack(ctx, scan.Name)
 		switch {
 		case readErr == nil:
-			s.census.release(scan.Spec.UserID, scan.Name)
+			s.limiter.release(scan.Spec.UserID, scan.Name)
 			return sameRequest(first, scan)
 		case !apierrors.IsNotFound(readErr):
 			return fromKubernetes(readErr)
@@ -159,7 +160,7 @@ func (s *Server) create(ctx context.Context, scan *v1alpha1.ScanRequest) error {
 }
 
 func (s *Server) createOnce(ctx context.Context, scan *v1alpha1.ScanRequest) error {
-	// Half of the time is left to find out what became of it.
+	// The other half of the time is for reading it back.
 	attempt, stop := context.WithTimeout(ctx, s.apiTimeout/2)
 	defer stop()
 	attempt, span := tracing.StartChild(attempt, "create ScanRequest", trace.SpanKindClient)
@@ -172,15 +173,15 @@ func (s *Server) createOnce(ctx context.Context, scan *v1alpha1.ScanRequest) err
 	return nil
 }
 
-// readBack reads a scan that was just written, even if the time for writing it is over.
+// readBack reads a scan that was just written, even if the time for the write is over.
 func (s *Server) readBack(ctx context.Context, name string) (*v1alpha1.ScanRequest, error) {
 	ctx, stop := s.writeContext(ctx)
 	defer stop()
 	return s.scans.GetLive(ctx, name)
 }
 
-// mayHaveCreated says that a create failed in a way that leaves open whether the object was stored: the request was
-// sent, and what came back does not tell.
+// mayHaveCreated says whether a failed create may have stored the object: the request was sent, and the response is
+// missing or inconclusive.
 func mayHaveCreated(err error) bool {
 	if network, ok := errors.AsType[*net.OpError](err); ok && network.Op == "dial" {
 		return false
@@ -190,7 +191,7 @@ func mayHaveCreated(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || isConnectionError(err)
 }
 
-// sameRequest says whether a repeated submit asks for what the first one asked for.
+// sameRequest returns an error if a retried submit differs from the first one.
 func sameRequest(first, again *v1alpha1.ScanRequest) error {
 	if first.Spec.UserID == again.Spec.UserID &&
 		first.Annotations[v1alpha1.AnnotationRequestHash] == again.Annotations[v1alpha1.AnnotationRequestHash] {
@@ -198,43 +199,43 @@ func sameRequest(first, again *v1alpha1.ScanRequest) error {
 	}
 	return &problemError{
 		status: http.StatusConflict, code: scanapi.CodeIdempotencyReused,
-		detail: "The idempotency key was used for another request. Use a new key for each scan.",
+		detail: "The idempotency key was used with a different request. Use a new key for each scan.",
 		fields: []scanapi.FieldError{{
 			Field: scanapi.IdempotencyKeyHeader, Rule: "unique", Detail: "was used with another body",
 		}},
 	}
 }
 
-// admit turns a scan away that would wait too long, before anything is created. What it admits is counted until
-// it is released or the watch delivers it.
+// admit rejects a scan that would exceed a limit, before anything is created. A scan that it admits has a reservation
+// until that is released or the watch delivers the scan.
 func (s *Server) admit(scan *v1alpha1.ScanRequest) error {
 	if err := s.checkWait(); err != nil {
 		return err
 	}
-	switch s.census.claim(scan.Spec.UserID, scan.Name) {
+	switch s.limiter.reserve(scan.Spec.UserID, scan.Name) {
 	case userLimit:
 		p := problemf(http.StatusTooManyRequests, scanapi.CodeTooManyScans,
-			"You have %d unfinished scans, the most that one user may have. Wait for one to finish.", s.census.perUser)
+			"You have %d unfinished scans, the limit for one user. Wait for one to finish.", s.limiter.perUser)
 		// Users take turns: one of the user's scans finishes in each round of all users.
-		p.retryAfter = s.retryAfterDrain(s.census.users())
+		p.retryAfter = s.retryAfterDrain(s.limiter.users())
 		s.metrics.rejected.WithLabelValues("user_limit").Inc()
 		return p
 	case overallLimit:
 		p := problemf(http.StatusTooManyRequests, scanapi.CodeOverloaded,
-			"%d scans are unfinished, the most that the service takes. Try again later.", s.census.overall)
-		p.retryAfter = s.retryAfterDrain(s.census.overall / drainShare)
+			"%d scans are unfinished, the limit of the service. Try again later.", s.limiter.overall)
+		p.retryAfter = s.retryAfterDrain(s.limiter.overall / drainShare)
 		s.metrics.rejected.WithLabelValues("overall_limit").Inc()
 		return p
 	default:
-		s.surge.add()
+		s.admitted.add()
 		return nil
 	}
 }
 
-// checkWait turns a scan away that would wait too long. The leader's estimate is a moment old: where there is a
-// queue, what was admitted since then is added to it at the rate at which scans finish. After a quiet time that rate
-// says how many scans there were and not how many there could be, so it adds no more than the estimate itself: else a
-// burst would be turned away that workers are just being started for.
+// checkWait rejects a scan that would wait too long. The leader's estimate is a moment old: if there is a queue, the scans
+// admitted since then are added to it, at the rate at which scans finish. After a quiet time that rate shows the past
+// demand and not the capacity, so it adds no more than the estimate itself: otherwise a burst would be rejected while
+// workers are being started for it.
 func (s *Server) checkWait() error {
 	if s.maxEstimatedWait == 0 {
 		return nil
@@ -243,7 +244,7 @@ func (s *Server) checkWait() error {
 	if !ok {
 		return nil
 	}
-	if more, ok := s.census.drainTime(s.surge.since(asOf)); ok && wait > 0 {
+	if more, ok := s.limiter.drainTime(s.admitted.since(asOf)); ok && wait > 0 {
 		wait += min(more, wait)
 	}
 	if wait <= s.maxEstimatedWait {
@@ -251,15 +252,15 @@ func (s *Server) checkWait() error {
 	}
 	p := problemf(http.StatusTooManyRequests, scanapi.CodeOverloaded,
 		"A scan would wait for about %s now. Try again later.", wait.Round(time.Second))
-	// By then the queue has drained to the limit, if nobody else comes.
+	// The queue has drained to the limit by then, if no other scans are admitted.
 	p.retryAfter = bounded(wait - s.maxEstimatedWait)
 	s.metrics.rejected.WithLabelValues("estimated_wait").Inc()
 	return p
 }
 
-// retryAfterDrain is the time in which n scans finish, at the rate of the last minute.
+// retryAfterDrain is the time in which n scans finish at the rate of the last minute.
 func (s *Server) retryAfterDrain(n int) time.Duration {
-	if drained, ok := s.census.drainTime(max(n, 1)); ok {
+	if drained, ok := s.limiter.drainTime(max(n, 1)); ok {
 		return bounded(drained)
 	}
 	return fallbackRetryAfter

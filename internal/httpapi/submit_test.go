@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
@@ -213,7 +214,7 @@ func TestIdempotentJobIDNeverChanges(t *testing.T) {
 func TestConcurrentSubmitsWithOneKey(t *testing.T) {
 	for name, watching := range map[string]bool{"watched at once": true, "not watched yet": false} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t, func(o *Options) { o.MaxQueuedPerUser = 1 })
+			h := newHarness(t, func(o *Options) { o.MaxUnfinishedPerUser = 1 })
 			h.cluster.watching = watching
 			const n = 100
 			answers := make([]string, n)
@@ -262,7 +263,7 @@ func TestSubmitTellsWhatTheClusterSays(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t, func(o *Options) { o.MaxQueuedPerUser = 1 })
+			h := newHarness(t, func(o *Options) { o.MaxUnfinishedPerUser = 1 })
 			h.cluster.setFail(tt.err)
 			w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody)
 			if w.Code != tt.wantStatus || problemCode(t, w) != tt.wantCode {
@@ -309,7 +310,7 @@ func TestSubmitFindsOutWhatBecameOfACreate(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t, func(o *Options) { o.MaxQueuedPerUser = 1 })
+			h := newHarness(t, func(o *Options) { o.MaxUnfinishedPerUser = 1 })
 			h.cluster.lost = tt.lost
 			w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody, scanapi.IdempotencyKeyHeader, tt.key)
 			if w.Code != tt.wantStatus {
@@ -318,7 +319,7 @@ func TestSubmitFindsOutWhatBecameOfACreate(t *testing.T) {
 			if got := h.cluster.count(); got != tt.wantScans {
 				t.Errorf("%d scans, want %d", got, tt.wantScans)
 			}
-			if got := h.census.backlog(); got != tt.wantScans {
+			if got := h.limiter.backlog(); got != tt.wantScans {
 				t.Errorf("%d scans count against the limits, want %d", got, tt.wantScans)
 			}
 			if tt.wantStatus != http.StatusOK {
@@ -332,15 +333,15 @@ func TestSubmitFindsOutWhatBecameOfACreate(t *testing.T) {
 	}
 }
 
-// A burst does not pass the limit on the strength of one estimate, which is as old as the last answer of the leader.
+// A burst does not exceed the limit by one estimate, which is as old as the last response of the leader.
 func TestSubmitAddsABurstToTheEstimate(t *testing.T) {
 	h := newHarness(t, func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: 50 * time.Second} })
 	done := newLife(t, "done")
 	for i := range 60 { // one a second
 		done.scan.Name = fmt.Sprint("done-", i)
-		done.scan.Status.Phase = v1alpha1.ScanQueued
+		done.scan.Status.Phase, done.scan.Status.FinishedAt = v1alpha1.ScanQueued, metav1.MicroTime{}
 		h.cluster.put(done.scan)
-		done.scan.Status.Phase = v1alpha1.ScanSucceeded
+		done.scan.Status.Phase, done.scan.Status.FinishedAt = v1alpha1.ScanSucceeded, metav1.NewMicroTime(h.clock.Now())
 		h.cluster.put(done.scan)
 	}
 	for i := range 10 {
@@ -362,9 +363,9 @@ func TestSubmitTakesABurstOnAnIdleSystem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: wait} })
 			done := newLife(t, "done")
-			done.scan.Status.Phase = v1alpha1.ScanQueued
+			done.scan.Status.Phase, done.scan.Status.FinishedAt = v1alpha1.ScanQueued, metav1.MicroTime{}
 			h.cluster.put(done.scan)
-			done.scan.Status.Phase = v1alpha1.ScanSucceeded
+			done.scan.Status.Phase, done.scan.Status.FinishedAt = v1alpha1.ScanSucceeded, metav1.NewMicroTime(h.clock.Now())
 			h.cluster.put(done.scan) // one in the last minute
 			for i := range 20 {
 				if w := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody); w.Code != http.StatusOK {
@@ -384,10 +385,10 @@ func TestSubmitIsTurnedAway(t *testing.T) {
 		wantRetry string
 	}{
 		"no limits":              {options: func(*Options) {}, before: 50},
-		"below the user's limit": {options: func(o *Options) { o.MaxQueuedPerUser = 3 }, before: 2},
-		"at the user's limit":    {options: func(o *Options) { o.MaxQueuedPerUser = 3 }, before: 3, wantCode: scanapi.CodeTooManyScans, wantRetry: "10"},
-		"another user":           {options: func(o *Options) { o.MaxQueuedPerUser = 3 }, before: 3, user: "lee"},
-		"at the overall limit":   {options: func(o *Options) { o.MaxQueued = 3 }, before: 3, user: "lee", wantCode: scanapi.CodeOverloaded, wantRetry: "10"},
+		"below the user's limit": {options: func(o *Options) { o.MaxUnfinishedPerUser = 3 }, before: 2},
+		"at the user's limit":    {options: func(o *Options) { o.MaxUnfinishedPerUser = 3 }, before: 3, wantCode: scanapi.CodeTooManyScans, wantRetry: "10"},
+		"another user":           {options: func(o *Options) { o.MaxUnfinishedPerUser = 3 }, before: 3, user: "lee"},
+		"at the overall limit":   {options: func(o *Options) { o.MaxUnfinished = 3 }, before: 3, user: "lee", wantCode: scanapi.CodeOverloaded, wantRetry: "10"},
 		"wait within the limit":  {options: func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: time.Minute} }},
 		"wait above the limit": {
 			options: func(o *Options) {
@@ -434,7 +435,7 @@ func TestSubmitIsTurnedAway(t *testing.T) {
 }
 
 func TestARepeatedSubmitIsAnsweredUnderOverload(t *testing.T) {
-	h := newHarness(t, func(o *Options) { o.MaxQueued = 1 })
+	h := newHarness(t, func(o *Options) { o.MaxUnfinished = 1 })
 	first := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody, "X-Idempotency-Key", "k1")
 	again := h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody, "X-Idempotency-Key", "k1")
 	if again.Code != http.StatusOK || again.Body.String() != first.Body.String() {

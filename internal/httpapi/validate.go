@@ -20,7 +20,7 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// The bounds of a request. Those of the fields are the ScanRequest's own: lengths count characters.
+// The bounds of a request. Those of the fields are the ScanRequest's own, in characters.
 const (
 	maxBodyBytes          = 64 << 10
 	maxImageURL           = 2048
@@ -32,8 +32,8 @@ const (
 // modelPattern is the pattern of spec.model.
 var modelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]*$`)
 
-// decodeSubmit reads a SubmitRequest from a request's body. Fields that it does not know are ignored, so that
-// clients may send what a later version knows.
+// decodeSubmit reads a SubmitRequest from a request's body. Unknown fields are ignored, so that clients may send those of
+// a later version.
 func decodeSubmit(w http.ResponseWriter, r *http.Request) (*scanapi.SubmitRequest, error) {
 	// A page of another origin can send any other type without the preflight that CORS relies on.
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
@@ -79,14 +79,14 @@ func bodyProblem(err error) error {
 	return p
 }
 
-// fieldCodes are the codes of what may be wrong with a field.
+// fieldCodes are the codes of an invalid field.
 var fieldCodes = map[string]string{
 	"image_url":  scanapi.CodeImageURLInvalid,
 	"user_input": scanapi.CodeUserInputInvalid,
 	"model":      scanapi.CodeModelInvalid,
 }
 
-// jsonProblem is the problem of a body that is no SubmitRequest in JSON.
+// jsonProblem is the problem of a body that is not a SubmitRequest in JSON.
 func jsonProblem(err error) error {
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if code, ok := fieldCodes[wrongType.Field]; ok {
@@ -97,12 +97,12 @@ func jsonProblem(err error) error {
 		return invalidBody("type", "must be a JSON object, not "+article(wrongType.Value))
 	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return invalidBody("format", fmt.Sprintf("is no JSON: byte %d: %v", syntax.Offset, syntax))
+		return invalidBody("format", fmt.Sprintf("is not JSON: byte %d: %v", syntax.Offset, syntax))
 	}
 	return invalidBody("format", "must be one JSON object")
 }
 
-// article names a kind of JSON value. The decoder adds a number's digits, which are the user's.
+// article names a kind of JSON value. The decoder appends the digits of a number, which are cut off: they are user data.
 func article(value string) string {
 	kind, _, _ := strings.Cut(value, " ")
 	if kind == "array" || kind == "object" {
@@ -140,7 +140,7 @@ func validate(request *scanapi.SubmitRequest) error {
 	return nil
 }
 
-// checkImageURL returns the first rule that an image's URL breaks, or nothing.
+// checkImageURL returns the first rule that an image's URL violates, or nothing.
 func checkImageURL(raw string) (rule, detail string) {
 	if n := utf8.RuneCountInString(raw); n > maxImageURL {
 		return "maxLength", fmt.Sprintf("has %d characters; at most %d are allowed", n, maxImageURL)
@@ -188,7 +188,7 @@ func checkModel(model string) (rule, detail string) {
 	}
 }
 
-// checkSupported checks that a budget pays for the model. No model is the operator's choice.
+// checkSupported checks that a budget serves the model. Without a model the operator chooses.
 func (s *Server) checkSupported(ctx context.Context, model string) error {
 	if model == "" {
 		return nil
@@ -208,7 +208,7 @@ func (s *Server) checkSupported(ctx context.Context, model string) error {
 	}
 }
 
-// idempotencyKey is the request's idempotency key; empty where it has none.
+// idempotencyKey is the request's idempotency key; empty if it has none.
 func idempotencyKey(r *http.Request) (string, error) {
 	values := r.Header.Values(scanapi.IdempotencyKeyHeader)
 	if len(values) == 0 {

@@ -1,13 +1,15 @@
 package httpapi
 
 import (
+	"fmt"
+
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// WatchHandler takes the events of the watch on the namespace's scans. Register it with the informer that feeds
-// Scans.Get before the server takes requests.
+// WatchHandler handles the events of the watch of the namespace's scans. Register it with the informer behind Scans.Get
+// before the server gets requests.
 func (s *Server) WatchHandler() toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(object any) { s.observe(object, false) },
@@ -22,10 +24,10 @@ func (s *Server) observe(object any, deleted bool) {
 	}
 	scan, ok := object.(*v1alpha1.ScanRequest)
 	if !ok {
-		s.log.Error(nil, "The watch delivered something that is no scan", "object", object)
+		s.log.Error(nil, "watch delivered an unexpected object", "type", fmt.Sprintf("%T", object))
 		return
 	}
-	s.recent.drop(scan.Name)
-	s.census.observe(scan, deleted)
+	s.created.drop(scan.Name)
+	s.limiter.observe(scan, deleted)
 	s.hub.publish(scan, deleted)
 }

@@ -180,7 +180,7 @@ func submit(t *testing.T, headers map[string]string) *v1alpha1.ScanRequest {
 	store := &scans{}
 	server, err := httpapi.New(httpapi.Options{
 		Namespace: "scans", Scans: store, Models: store, Synced: func() bool { return true },
-		Registry: prometheus.NewRegistry(), Tracer: tracer,
+		MetricsRegistry: prometheus.NewRegistry(), Tracer: tracer,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -18,10 +18,10 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// maxAnswerBytes bounds what is read of an answer; a scan's result stays under 10 kB.
-const maxAnswerBytes = 1 << 20
+// maxResponseBytes bounds what is read of a response; a scan's result stays under 10 kB.
+const maxResponseBytes = 1 << 20
 
-// Client calls the API. It may be used by many goroutines at a time.
+// Client calls the API. It is safe for concurrent use.
 type Client struct {
 	base  string
 	http  *http.Client
@@ -29,25 +29,25 @@ type Client struct {
 	clock clock.WithTicker
 }
 
-// Option changes how a Client calls the API.
+// Option configures a Client.
 type Option func(*Client)
 
 // WithHTTPClient sets the client that sends the requests. Its Timeout must be zero: it would end streams; bound
 // calls by their context instead.
 func WithHTTPClient(h *http.Client) Option { return func(c *Client) { c.http = h } }
 
-// WithUser makes calls for a user. The server takes that from a gateway and its other trusted peers only.
+// WithUser makes calls for a user. The server accepts that only from the addresses in its --trusted-proxies.
 func WithUser(userID string) Option { return withHeader(scanapi.UserIDHeader, userID) }
 
-// WithToken authenticates calls with a token, for a server that runs with --auth=tokenreview. It is called for each
-// request, so that it may return a token that was renewed.
+// WithToken authenticates calls with a token, for a server with --auth=tokenreview. The function is called for each
+// request, so that it can return a renewed token.
 func WithToken(token func() string) Option {
 	return func(c *Client) {
 		c.edit = append(c.edit, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token()) })
 	}
 }
 
-// WithClock sets the clock that waits between polls and reconnects. Default: the wall clock.
+// WithClock sets the clock for the waits between polls and reconnects. Default: the wall clock.
 func WithClock(k clock.WithTicker) Option { return func(c *Client) { c.clock = k } }
 
 func withHeader(name, value string) Option {
@@ -69,20 +69,20 @@ func New(baseURL string, options ...Option) (*Client, error) {
 	return c, nil
 }
 
-// SubmitOption changes one submit.
+// SubmitOption configures one submit.
 type SubmitOption func(*http.Request)
 
-// IdempotencyKey makes a submit safe to repeat: the same key with the same request returns the first one's answer.
-// 1 to 256 visible ASCII characters, one key for each scan.
+// IdempotencyKey makes a submit safe to retry: the same key with the same request returns the first scan. A key has 1 to
+// 256 visible ASCII characters. Use one key per scan.
 func IdempotencyKey(key string) SubmitOption {
 	return func(r *http.Request) { r.Header.Set(scanapi.IdempotencyKeyHeader, key) }
 }
 
-// Submit asks for a scan. It returns when the scan is accepted.
+// Submit submits a scan. It returns when the scan is accepted.
 func (c *Client) Submit(ctx context.Context, request scanapi.SubmitRequest, options ...SubmitOption) (*scanapi.SubmitResponse, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
-		return nil, fmt.Errorf("encode the submit: %w", err)
+		return nil, fmt.Errorf("encode the request: %w", err)
 	}
 	r, err := c.request(ctx, http.MethodPost, scanapi.SubmitPath, bytes.NewReader(body))
 	if err != nil {
@@ -92,42 +92,42 @@ func (c *Client) Submit(ctx context.Context, request scanapi.SubmitRequest, opti
 	for _, o := range options {
 		o(r)
 	}
-	answer := &scanapi.SubmitResponse{}
-	if _, err := c.call(r, map[int]any{http.StatusOK: answer}); err != nil {
+	response := &scanapi.SubmitResponse{}
+	if _, err := c.call(r, map[int]any{http.StatusOK: response}); err != nil {
 		return nil, fmt.Errorf("submit a scan: %w", err)
 	}
-	return answer, nil
+	return response, nil
 }
 
-// Poll is the answer to one look at a scan: one of its fields is set.
+// Poll is the state of a scan: either Result or Processing is set.
 type Poll struct {
 	// Result is the finished scan, whether it succeeded or failed.
 	Result *scanapi.Result
 	// Processing is the scan that has not finished.
 	Processing *scanapi.Processing
-	// RetryAfter is when to look again, where the scan has not finished.
+	// RetryAfter is the delay before the next poll, with Processing.
 	RetryAfter time.Duration
 }
 
-// Result looks at a scan once.
+// Result polls a scan once.
 func (c *Client) Result(ctx context.Context, jobID string) (*Poll, error) {
 	r, err := c.request(ctx, http.MethodGet, scanapi.ResultPath(url.PathEscape(jobID)), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
 	result, processing := &scanapi.Result{}, &scanapi.Processing{}
-	answer, err := c.call(r, map[int]any{http.StatusOK: result, http.StatusAccepted: processing})
+	response, err := c.call(r, map[int]any{http.StatusOK: result, http.StatusAccepted: processing})
 	if err != nil {
 		return nil, fmt.Errorf("fetch the result of scan %s: %w", jobID, err)
 	}
-	if answer.StatusCode == http.StatusOK {
+	if response.StatusCode == http.StatusOK {
 		return &Poll{Result: result}, nil
 	}
-	return &Poll{Processing: processing, RetryAfter: retryAfter(answer)}, nil
+	return &Poll{Processing: processing, RetryAfter: retryAfter(response)}, nil
 }
 
-// Wait polls until a scan has finished, as often as the server asks. It rides out a server that is not available
-// for a time; ctx bounds it.
+// Wait polls until a scan has finished, at the interval that the server sets. It retries while the server is not
+// available; ctx bounds it.
 func (c *Client) Wait(ctx context.Context, jobID string) (*scanapi.Result, error) {
 	for {
 		poll, err := c.Result(ctx, jobID)
@@ -158,7 +158,7 @@ func (c *Client) Cancel(ctx context.Context, jobID string) error {
 	return nil
 }
 
-// Categories lists the classes of waste that scans know.
+// Categories lists the classes of waste.
 func (c *Client) Categories(ctx context.Context) ([]scanapi.Category, error) {
 	r, err := c.request(ctx, http.MethodGet, scanapi.CategoriesPath, http.NoBody)
 	if err != nil {
@@ -182,49 +182,49 @@ func (c *Client) request(ctx context.Context, method, path string, body io.Reade
 	return r, nil
 }
 
-// call sends a request and decodes the answer into the document of its status; nil takes none. Every other status
-// is an error.
+// call sends a request and decodes the response into the document of its status; nil decodes nothing. A status without
+// an entry is an error.
 func (c *Client) call(r *http.Request, documents map[int]any) (*http.Response, error) {
-	answer, err := c.http.Do(r)
+	response, err := c.http.Do(r)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = answer.Body.Close() }() // read to the end, or not wanted any more
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
+	defer func() { _ = response.Body.Close() }() // read to the end, or given up
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes))
 	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return nil, fmt.Errorf("read the response: %w", err)
 	}
-	document, expected := documents[answer.StatusCode]
+	document, expected := documents[response.StatusCode]
 	switch {
 	case !expected:
-		return nil, problemOf(answer.StatusCode, body)
+		return nil, problemOf(response.StatusCode, body)
 	case document == nil:
-		return answer, nil
+		return response, nil
 	}
 	if err := json.Unmarshal(body, document); err != nil {
-		return nil, fmt.Errorf("read the answer of HTTP status %d: %w", answer.StatusCode, err)
+		return nil, fmt.Errorf("decode the response of HTTP status %d: %w", response.StatusCode, err)
 	}
-	return answer, nil
+	return response, nil
 }
 
-// problemOf is the error of an answer. What is no problem document came from something in between.
+// problemOf is the error of a response. One that is not a problem document comes from a proxy in between.
 func problemOf(status int, body []byte) *scanapi.Problem {
 	p := &scanapi.Problem{}
 	if err := json.Unmarshal(body, p); err != nil || p.Code == "" {
 		return &scanapi.Problem{
 			Status: status, Title: http.StatusText(status), Code: "HTTP_" + strconv.Itoa(status),
-			Detail: "The answer is no problem document; it came from something between here and the server.",
+			Detail: "The response is not a problem document: it is from a proxy between the client and the server.",
 		}
 	}
 	p.Status = status
 	return p
 }
 
-// defaultRetryAfter is the time between two polls where the server names none.
+// defaultRetryAfter is the time between two polls if the server sets none.
 const defaultRetryAfter = 2 * time.Second
 
-func retryAfter(answer *http.Response) time.Duration {
-	seconds, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+func retryAfter(response *http.Response) time.Duration {
+	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
 	if err != nil || seconds < 0 {
 		return defaultRetryAfter
 	}
@@ -239,11 +239,11 @@ func isTemporary(err error) bool {
 	if p, ok := errors.AsType[*scanapi.Problem](err); ok {
 		return p.Status == http.StatusTooManyRequests || p.Status >= http.StatusInternalServerError
 	}
-	_, ok := errors.AsType[*url.Error](err) // the request got no answer
+	_, ok := errors.AsType[*url.Error](err) // the request got no response
 	return ok
 }
 
-// pause waits, or returns ctx's error where that ends first.
+// pause waits, or returns ctx's error if ctx ends first.
 func (c *Client) pause(ctx context.Context, d time.Duration) error {
 	timer := c.clock.NewTimer(d)
 	defer timer.Stop()

@@ -209,7 +209,7 @@ func TestEvents(t *testing.T) {
 		}, want: "0 1 2 3"},
 		"nothing more": {script: []exchange{{wantRequest: path, status: 204}}},
 		"no such scan": {script: []exchange{{wantRequest: path, status: 404, body: `{"code":"SCAN_NOT_FOUND"}`}}, wantErr: "SCAN_NOT_FOUND"},
-		"not our data": {script: []exchange{{wantRequest: path, status: 200, body: "data: {\n\n"}}, wantErr: "read event"},
+		"not our data": {script: []exchange{{wantRequest: path, status: 200, body: "data: {\n\n"}}, wantErr: "decode event"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

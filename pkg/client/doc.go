@@ -8,7 +8,7 @@
 //	...
 //	result, err := c.Wait(ctx, job.JobID)
 //
-// Events tells of each stage on the way. Errors of the API are *scanapi.Problem; find them with errors.As and
-// decide by their Code. Requests that the server turned away with Retry-After are not repeated here, except that
-// Wait and Events go on for as long as their context allows.
+// Events yields an event for each stage. Errors of the API are *scanapi.Problem; find them with errors.As and decide by
+// their Code. Requests that the server rejected with Retry-After are not retried, except by Wait and Events, which retry
+// until their context ends.
 package client

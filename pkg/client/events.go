@@ -19,9 +19,9 @@ import (
 // maxEventBytes bounds one line of a stream.
 const maxEventBytes = 1 << 20
 
-// Events follows a scan until its last event. Each event comes once and in order: a connection that breaks is
-// opened again where it was, on whichever replica answers. An error ends the sequence; it is ctx's, or a problem
-// that another try would meet too.
+// Events follows a scan until its last event. Each event is yielded once and in order: after a broken connection the
+// stream resumes after the last event, on any replica. An error ends the sequence: it is ctx's, or one that a retry would
+// meet too.
 //
 //	for event, err := range c.Events(ctx, job.JobID) {
 //		if err != nil {
@@ -49,7 +49,7 @@ func (c *Client) Events(ctx context.Context, jobID string) iter.Seq2[*scanapi.Ev
 	}
 }
 
-// stream is where a scan's stream stands across connections.
+// stream is the state of a scan's stream across connections.
 type stream struct {
 	client *Client
 	jobID  string
@@ -57,7 +57,7 @@ type stream struct {
 	retry  time.Duration
 }
 
-// read reads one connection. It returns true when there is nothing more to yield or to whom.
+// read reads one connection. It returns true after the last event, or if the consumer has stopped.
 func (s *stream) read(ctx context.Context, yield func(*scanapi.Event, error) bool) (ended bool, err error) {
 	r, err := s.client.request(ctx, http.MethodGet, scanapi.EventsPath(url.PathEscape(s.jobID)), http.NoBody)
 	if err != nil {
@@ -67,23 +67,23 @@ func (s *stream) read(ctx context.Context, yield func(*scanapi.Event, error) boo
 	if s.last >= 0 {
 		r.Header.Set(scanapi.LastEventIDHeader, strconv.Itoa(s.last))
 	}
-	answer, err := s.client.http.Do(r)
+	response, err := s.client.http.Do(r)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = answer.Body.Close() }()
-	switch answer.StatusCode {
+	defer func() { _ = response.Body.Close() }()
+	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusNoContent:
 		return true, nil
 	default:
-		body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswerBytes))
+		body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes))
 		if err != nil {
 			return false, &url.Error{Op: r.Method, URL: r.URL.String(), Err: err}
 		}
-		return false, problemOf(answer.StatusCode, body)
+		return false, problemOf(response.StatusCode, body)
 	}
-	lines := bufio.NewScanner(answer.Body)
+	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(make([]byte, 0, 4096), maxEventBytes)
 	for lines.Scan() {
 		field, value, _ := strings.Cut(lines.Text(), ":")
@@ -99,15 +99,15 @@ func (s *stream) read(ctx context.Context, yield func(*scanapi.Event, error) boo
 			}
 		}
 	}
-	// However the connection broke, another one goes on from here.
+	// The next connection resumes after the last event, however this one ended.
 	return false, ctx.Err()
 }
 
-// take yields an event that was not yielded before. This API's data is always one line.
+// take yields an event unless it was yielded before. The data of this API's events is always one line.
 func (s *stream) take(data string, yield func(*scanapi.Event, error) bool) (ended bool, err error) {
 	event := &scanapi.Event{}
 	if err := json.Unmarshal([]byte(data), event); err != nil {
-		return false, fmt.Errorf("read event %q: %w", data, err)
+		return false, fmt.Errorf("decode event %q: %w", data, err)
 	}
 	if event.Seq <= s.last {
 		return false, nil

@@ -21,7 +21,7 @@ import (
 // needs the rights to create and to watch scanrequests.
 func scanPhoto(ctx context.Context, c kube.WithWatch, photo, url string) (string, error) {
 	scan := &v1alpha1.ScanRequest{
-		// The name follows from the photo: a second scan of it is refused.
+		// The name is derived from the photo: a second scan of it is rejected.
 		ObjectMeta: metav1.ObjectMeta{Namespace: "scans", Name: "photo-" + photo},
 		Spec: v1alpha1.ScanRequestSpec{
 			ImageURL: url, UserInput: "이거 어떻게 버려요?", UserID: "nightly-import", DeadlineSeconds: 3600,
@@ -49,7 +49,7 @@ func scanPhoto(ctx context.Context, c kube.WithWatch, photo, url string) (string
 			return "", fmt.Errorf("scan %s failed: %s: %s", scan.Name, finished.Reason, finished.Message)
 		}
 	}
-	// A watch ends now and then, and with ctx. A controller's cache opens it again by itself.
+	// A watch ends from time to time, and with ctx. A controller's cache reopens it.
 	return "", errors.Join(ctx.Err(), fmt.Errorf("the watch of scan %s ended", scan.Name))
 }
 
@@ -76,7 +76,7 @@ func Example_createTheObject() {
 	// 상자를 펴서 묶어 내놓으세요.
 }
 
-// operated is a cluster in memory whose operator has finished every scan by the time somebody watches. The fake client
+// operated is a cluster in memory whose operator has finished every scan by the time of the watch. The fake client
 // cannot watch one name, so it watches them all.
 func operated(builder *fake.ClientBuilder) kube.WithWatch {
 	return builder.WithInterceptorFuncs(interceptor.Funcs{

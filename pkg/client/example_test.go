@@ -10,7 +10,7 @@ import (
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// A scan from submit to result. The key is made once for each photo and used for every try.
+// A scan from submit to result. The key is made once for each photo and used for every retry.
 func ExampleClient_Submit() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -38,7 +38,7 @@ func ExampleClient_Submit() {
 	fmt.Println(result.PipelineResult.FinalAnswer.UserAnswer)
 }
 
-// Each stage is told of as it happens; a connection that breaks is opened again where it was.
+// Each stage is reported as it happens; after a broken connection the stream resumes after the last event.
 func ExampleClient_Events() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

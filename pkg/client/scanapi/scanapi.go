@@ -1,6 +1,6 @@
-// Package scanapi holds the documents that the HTTP API reads and writes, and the names they are known by. The
-// server and its clients share them, and the OpenAPI document is generated from them: the doc tag is a field's
-// description, the other tags are the JSON Schema keywords of the same name.
+// Package scanapi has the documents, paths and headers of the HTTP API. The server and its clients share them, and the
+// OpenAPI document is generated from them: the doc tag is a field's description, the other tags are the JSON Schema
+// keywords of the same name.
 package scanapi
 
 import (
@@ -12,7 +12,7 @@ import (
 const (
 	// SubmitPath takes a POST of a SubmitRequest.
 	SubmitPath = "/api/v1/scan"
-	// CategoriesPath answers a list of Category.
+	// CategoriesPath returns a list of Category.
 	CategoriesPath = SubmitPath + "/categories"
 )
 
@@ -29,7 +29,7 @@ func EventsPath(jobID string) string { return ScanPath(jobID) + "/events" }
 const (
 	// UserIDHeader names the user a request is made for. The gateway sets it.
 	UserIDHeader = "X-User-ID"
-	// IdempotencyKeyHeader makes a repeated submit return the first one's answer.
+	// IdempotencyKeyHeader makes a retried submit return the first scan.
 	IdempotencyKeyHeader = "X-Idempotency-Key"
 	// MaxIdempotencyKeyBytes bounds its value, which is visible ASCII.
 	MaxIdempotencyKeyBytes = 256
@@ -65,7 +65,7 @@ type SubmitResponse struct {
 // Classification is what the photo shows, in terms of the taxonomy.
 type Classification struct {
 	MajorCategory  string `json:"major_category" doc:"The class of waste."`
-	MiddleCategory string `json:"middle_category" doc:"The material within the class; empty where the class has none."`
+	MiddleCategory string `json:"middle_category" doc:"The material within the class; empty if the class has none."`
 	MinorCategory  string `json:"minor_category" doc:"The thing itself."`
 }
 
@@ -90,7 +90,7 @@ type FinalAnswer struct {
 	UserAnswer      string   `json:"user_answer" doc:"The advice in the user's language."`
 }
 
-// PipelineResult is what the stages found. A stage that did not get to run leaves null.
+// PipelineResult has the results of the stages; null for a stage that has not run.
 type PipelineResult struct {
 	ClassificationResult *ClassificationResult `json:"classification_result"`
 	DisposalRules        *DisposalRules        `json:"disposal_rules"`
@@ -109,8 +109,8 @@ type Reward struct {
 type Result struct {
 	TaskID         string          `json:"task_id" doc:"The scan's id."`
 	Status         string          `json:"status" enum:"completed,failed"`
-	Message        string          `json:"message" doc:"How the scan ended, for people."`
-	PipelineResult *PipelineResult `json:"pipeline_result" doc:"What the stages found; null if the scan failed in the first one."`
+	Message        string          `json:"message" doc:"How the scan ended, as text for the user."`
+	PipelineResult *PipelineResult `json:"pipeline_result" doc:"The results of the stages; null if the scan failed in the first one."`
 	Reward         *Reward         `json:"reward" doc:"The character that was matched; null if none was."`
 	Error          *string         `json:"error" doc:"Why the scan failed, as a code such as DEADLINE_EXCEEDED; null if it did not."`
 }
@@ -118,14 +118,14 @@ type Result struct {
 // Processing is a scan that has not finished.
 type Processing struct {
 	Status               string `json:"status" enum:"processing"`
-	Message              string `json:"message" doc:"What the scan does or waits for, for people."`
-	CurrentStage         string `json:"current_stage" enum:"queued,vision,rule,answer,reward" doc:"The stage that runs or is next; queued until the first one has begun."`
+	Message              string `json:"message" doc:"What the scan does or waits for, as text for the user."`
+	CurrentStage         string `json:"current_stage" enum:"queued,vision,rule,answer,reward" doc:"The stage that is running or next; queued until the first one has begun."`
 	Progress             int    `json:"progress" doc:"Percent." minimum:"0" maximum:"100"`
-	QueuePosition        *int   `json:"queue_position" doc:"The number of scans ahead; null where it is not known or the scan does not wait." minimum:"0"`
-	EstimatedWaitSeconds *int   `json:"estimated_wait_seconds" doc:"The estimated time until the next stage begins; null where it is not known or the scan does not wait." minimum:"0"`
+	QueuePosition        *int   `json:"queue_position" doc:"The number of scans ahead; null if unknown or if the scan is not waiting." minimum:"0"`
+	EstimatedWaitSeconds *int   `json:"estimated_wait_seconds" doc:"The estimated time until the next stage begins; null if unknown or if the scan is not waiting." minimum:"0"`
 }
 
-// The names of events, in the order they come. An event of name EventDone or EventError is the last one.
+// The names of events, in their order. EventDone or EventError is the last one.
 const (
 	EventQueued = "queued"
 	EventVision = "vision"
@@ -148,15 +148,15 @@ type Event struct {
 	JobID    string          `json:"job_id" doc:"The scan's id."`
 	Stage    string          `json:"stage" enum:"queued,vision,rule,answer,reward,done,error"`
 	Status   string          `json:"status" enum:"started,completed,failed"`
-	Seq      int             `json:"seq" doc:"The event's place in the stream, from 0; also its id." minimum:"0"`
+	Seq      int             `json:"seq" doc:"The event's index in the stream, from 0; also its id." minimum:"0"`
 	TS       time.Time       `json:"ts" doc:"When it happened, UTC."`
 	Progress int             `json:"progress" doc:"Percent." minimum:"0" maximum:"100"`
-	Result   json.RawMessage `json:"result,omitempty" doc:"What the stage found: ClassificationResult for vision, DisposalRulesResult for rule, FinalAnswerResult for answer, RewardResult for reward, Result for done, Failure where the status is failed."`
+	Result   json.RawMessage `json:"result,omitempty" doc:"The result of the stage: ClassificationResult for vision, DisposalRulesResult for rule, FinalAnswerResult for answer, RewardResult for reward, Result for done, Failure if the status is failed."`
 }
 
 // DisposalRulesResult is the result of a rule event.
 type DisposalRulesResult struct {
-	DisposalRules *DisposalRules `json:"disposal_rules" doc:"Null where no rule exists for the class."`
+	DisposalRules *DisposalRules `json:"disposal_rules" doc:"Null if there is no rule for the class."`
 }
 
 // FinalAnswerResult is the result of an answer event.
@@ -166,24 +166,24 @@ type FinalAnswerResult struct {
 
 // RewardResult is the result of a reward event.
 type RewardResult struct {
-	Reward *Reward `json:"reward" doc:"Null where none was matched."`
+	Reward *Reward `json:"reward" doc:"Null if none was matched."`
 }
 
 // Failure is the result of an event whose status is failed.
 type Failure struct {
-	Code    string `json:"code" doc:"Why, as a code such as DEADLINE_EXCEEDED."`
-	Message string `json:"message" doc:"Why, for people."`
+	Code    string `json:"code" doc:"The reason, as a code such as DEADLINE_EXCEEDED."`
+	Message string `json:"message" doc:"The reason, as text for the user."`
 }
 
-// Category is one class of waste that the scans know.
+// Category is one class of waste.
 type Category struct {
 	ID           int      `json:"id" doc:"The number of the class; it never changes."`
 	Name         string   `json:"name" doc:"The name that classifications use."`
-	DisplayName  string   `json:"display_name" doc:"The name for people."`
+	DisplayName  string   `json:"display_name" doc:"The name to display."`
 	Instructions []string `json:"instructions" doc:"How to dispose of such things, in order."`
 }
 
-// Health is the answer of the health and readiness routes.
+// Health is the response of the health and readiness routes.
 type Health struct {
 	Status string `json:"status" enum:"ok,unavailable"`
 	Reason string `json:"reason,omitempty" doc:"Why the server is not ready."`

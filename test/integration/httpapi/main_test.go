@@ -86,7 +86,7 @@ func startReplica(t *testing.T, namespace string) *replica {
 		t.Fatal(err)
 	}
 	server, err := httpapi.New(httpapi.Options{
-		Namespace: namespace, Scans: backend, Models: backend, Synced: backend.Synced, Registry: prometheus.NewRegistry(),
+		Namespace: namespace, Scans: backend, Models: backend, Synced: backend.Synced, MetricsRegistry: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,7 @@ func startWorld(ctx context.Context, o options) (*world, error) {
 }
 
 // apiArgs turn nobody away: what is measured is what is served.
-var apiArgs = []string{"--max-estimated-wait=0", "--max-queued=0", "--zap-log-level=error"}
+var apiArgs = []string{"--max-estimated-wait=0", "--max-unfinished=0", "--zap-log-level=error"}
 
 func (w *world) startSecond(ctx context.Context, o options, state string) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

@@ -37,7 +37,7 @@ func TestAScanIsVisibleBeforeTheWatchDeliversIt(t *testing.T) {
 				{name: "first poll", wantStatus: 202, wantReads: wantReads},
 				{name: "second poll", wantStatus: 202, wantReads: wantReads},
 				{name: "another user's poll", user: "lee", wantStatus: 404, wantReads: wantReads},
-				{name: "a poll when it was long ago", do: func() { h.clock.Step(recentTTL + time.Second) }, wantStatus: 202, wantReads: wantReads + 1},
+				{name: "a poll when it was long ago", do: func() { h.clock.Step(createdTTL + time.Second) }, wantStatus: 202, wantReads: wantReads + 1},
 				{name: "canceled", method: http.MethodDelete, wantStatus: 204, wantReads: wantReads + 1},
 				{name: "a poll after that", wantStatus: 404, wantReads: wantReads + 2},
 			}
@@ -57,8 +57,8 @@ func TestAScanIsVisibleBeforeTheWatchDeliversIt(t *testing.T) {
 					t.Errorf("%s: %d reads of the API server, want %d", s.name, n, s.wantReads)
 				}
 			}
-			if len(h.recent.scans) != 0 {
-				t.Errorf("%d scans are still remembered", len(h.recent.scans))
+			if len(h.created.scans) != 0 {
+				t.Errorf("%d scans are still remembered", len(h.created.scans))
 			}
 		})
 	}
@@ -71,28 +71,28 @@ func TestAScanIsForgottenWhenTheWatchDeliversIt(t *testing.T) {
 			h.cluster.watching = watching
 			job := decode[scanapi.SubmitResponse](t, h.call(t, http.MethodPost, scanapi.SubmitPath, goodBody)).JobID
 			h.cluster.deliver(job)
-			if known := h.recent.get(job); known != nil {
+			if known := h.created.get(job); known != nil {
 				t.Error("the scan is still remembered")
 			}
 		})
 	}
 }
 
-func TestRecentIsBounded(t *testing.T) {
+func TestCreatedCacheIsBounded(t *testing.T) {
 	c := clocktesting.NewFakePassiveClock(testStart)
-	r := newRecent(c)
+	r := newCreatedCache(c)
 	scan := newLife(t, "job").scan
-	for i := range maxRecent + 1 {
+	for i := range maxCreated + 1 {
 		named := scan.DeepCopy()
 		named.Name = fmt.Sprint("job-", i)
 		r.put(named)
 	}
-	if len(r.scans) != maxRecent || r.get(fmt.Sprint("job-", maxRecent)) != nil {
-		t.Errorf("%d scans are remembered, want %d", len(r.scans), maxRecent)
+	if len(r.scans) != maxCreated || r.get(fmt.Sprint("job-", maxCreated)) != nil {
+		t.Errorf("%d scans are kept, want %d", len(r.scans), maxCreated)
 	}
-	c.SetTime(testStart.Add(recentTTL + time.Second))
+	c.SetTime(testStart.Add(createdTTL + time.Second))
 	r.put(scan)
 	if len(r.scans) != 1 || r.get("job") == nil {
-		t.Errorf("%d scans are remembered after the others have expired, want 1", len(r.scans))
+		t.Errorf("%d scans are kept after the others have expired, want 1", len(r.scans))
 	}
 }
