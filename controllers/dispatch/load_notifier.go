@@ -35,7 +35,7 @@ type LoadNotifier struct {
 
 // poolFigures are the figures of a pool that make a reconciliation worthwhile.
 type poolFigures struct {
-	load scheduler.PoolLoad
+	queued, inFlight int
 	// recommended is the number of workers for the load alone; limitedBy is the term that decided it.
 	recommended int32
 	limitedBy   v1alpha1.PoolLimit
@@ -150,15 +150,16 @@ func (n *LoadNotifier) notify(ctx context.Context) error {
 
 func (n *LoadNotifier) figuresOf(pool *v1alpha1.WorkerPool) (f poolFigures, ok bool) {
 	name := client.ObjectKeyFromObject(pool)
-	load, ok := n.Scheduler.PoolLoad(name)
-	demand, known := n.Scheduler.PoolDemand(name)
-	if !ok || !known {
+	demand, ok := n.Scheduler.PoolDemand(name)
+	if !ok {
 		return poolFigures{}, false
 	}
-	in := workerpool.AutoscaleInput(pool, pool.Status.DesiredReplicas, n.Clock.Now())
-	in.Load = demand
+	in := workerpool.AutoscaleInput(pool, &demand, pool.Status.DesiredReplicas, n.Clock.Now())
 	d := autoscale.Decide(in, &autoscale.History{})
-	return poolFigures{load: load, recommended: d.Recommended, limitedBy: d.LimitedBy, tokens: workerpool.BudgetTokens(n.Scheduler, pool)}, true
+	return poolFigures{
+		queued: demand.Queued, inFlight: demand.InFlight, recommended: d.Recommended, limitedBy: d.LimitedBy,
+		tokens: workerpool.BudgetTokens(n.Scheduler, pool),
+	}, true
 }
 
 func send[T any](ctx context.Context, ch chan<- event.TypedGenericEvent[T], obj T) bool {

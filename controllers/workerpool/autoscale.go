@@ -2,7 +2,6 @@ package workerpool
 
 import (
 	"context"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,16 +58,15 @@ func (r *Reconciler) memory(scope *poolScope) *poolMemory {
 // it has not when this process has just become the leader.
 func (r *Reconciler) decide(scope *poolScope) autoscale.Decision {
 	m := r.memory(scope)
-	in := AutoscaleInput(scope.pool, m.replicas, r.Clock.Now())
+	demand, known := r.Scheduler.PoolDemand(client.ObjectKeyFromObject(scope.pool))
+	in := AutoscaleInput(scope.pool, &demand, m.replicas, r.Clock.Now())
 	in.Manual = manualReplicas(scope.pool, m.replicas, len(scope.deployments) > 0)
-	load, known := r.Scheduler.PoolDemand(client.ObjectKeyFromObject(scope.pool))
 	if !known && in.Manual == nil && len(scope.deployments) > 0 {
 		return autoscale.Decision{
 			From: m.replicas, Replicas: m.replicas, Recommended: m.replicas, Wanted: m.replicas,
 			LimitedBy: scope.pool.Status.LimitedBy, Why: "the load is not known yet",
 		}
 	}
-	in.Load = load
 	return autoscale.Decide(in, &m.history)
 }
 
@@ -97,14 +95,6 @@ func (r *Reconciler) decided(ctx context.Context, scope *poolScope) {
 	}
 	ctrl.LoggerFrom(ctx).Info("pool scaled", "from", d.From, "to", d.Replicas, "limitedBy", d.LimitedBy, "why", d.Why)
 	r.Recorder.Eventf(scope.pool, nil, "Normal", "Scaled", "Scale", "%s", d)
-}
-
-// AutoscaleInput is the input of a decision, without the load.
-func AutoscaleInput(pool *v1alpha1.WorkerPool, replicas int32, now time.Time) autoscale.Input {
-	return autoscale.Input{
-		Current: replicas, Concurrency: max(pool.Spec.ConcurrencyPerWorker, 1),
-		Min: minReplicas(pool), Max: pool.Spec.MaxReplicas, Behavior: pool.Spec.Behavior, Now: now,
-	}
 }
 
 func minReplicas(pool *v1alpha1.WorkerPool) int32 {

@@ -22,9 +22,9 @@ import (
 // writeStatus stores the pool's status if it changed, as often as the throttle allows.
 func (r *Reconciler) writeStatus(ctx context.Context, scope *poolScope) (ctrl.Result, error) {
 	name := client.ObjectKeyFromObject(scope.pool)
-	load, _ := r.Scheduler.PoolLoad(name)
+	demand, _ := r.Scheduler.PoolDemand(name)
 	before := scope.pool.DeepCopy()
-	computePoolStatus(scope, load, BudgetTokens(r.Scheduler, scope.pool))
+	computePoolStatus(scope, &demand, BudgetTokens(r.Scheduler, scope.pool))
 	if apiequality.Semantic.DeepEqual(before.Status, scope.pool.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -38,12 +38,12 @@ func (r *Reconciler) writeStatus(ctx context.Context, scope *poolScope) (ctrl.Re
 }
 
 // computePoolStatus derives the pool's status from the gathered state.
-func computePoolStatus(scope *poolScope, load scheduler.PoolLoad, tokens string) {
+func computePoolStatus(scope *poolScope, demand *scheduler.PoolDemand, tokens string) {
 	pool, s := scope.pool, &scope.pool.Status
 	s.ObservedGeneration = pool.Generation
 	s.Selector = labels.SelectorFromSet(poolLabels(pool)).String()
 	s.DesiredReplicas, s.LimitedBy = totalReplicas(scope.groups), scope.decision.LimitedBy
-	s.Queued, s.InFlight = int32(load.Queued), int32(load.InFlight)
+	s.Queued, s.InFlight = int32(demand.Queued), int32(demand.InFlight)
 	s.Replicas, s.ReadyReplicas, s.CanaryReplicas = 0, 0, 0
 	for track, d := range scope.deployments {
 		s.Replicas += d.Status.Replicas

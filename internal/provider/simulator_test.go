@@ -80,7 +80,7 @@ func TestScansThroughTheSimulator(t *testing.T) {
 func runCharged(t *testing.T, sim *openaisim.Server, runner *stages.Runner, scan stages.Scan, names []v1alpha1.StageName) []pipeline.Outcome {
 	t.Helper()
 	a := scan.Assignment
-	reserved := stages.EstimateStage(knowledge.Default(), scan.Spec, scan.Result, a.Stage, a.Model, a.MaxOutputTokens, a.ImageDetail)
+	reserved := stages.EstimateStage(knowledge.Default(), scan)
 	before := sim.Stats().TokensCharged
 	outcomes := runner.Run(t.Context(), scan, names)
 	charged := sim.Stats().TokensCharged - before

@@ -8,13 +8,13 @@ import (
 	"github.com/eco2-team/scan-operator/internal/budget"
 )
 
-// KeyState is the state of a budget's key, as its Secret shows it.
+// KeyState is the state of a budget's key in its Secret.
 type KeyState struct {
-	// Ready says that there is a key.
+	// Ready is true if there is a key.
 	Ready bool
-	// Reason and Message say why not.
+	// Reason and Message explain why there is none.
 	Reason, Message string
-	// Version changes when the key does.
+	// Version changes with the key.
 	Version string
 }
 
@@ -25,13 +25,13 @@ type budgetState struct {
 	key    KeyState
 	ledger *budget.Ledger
 	models map[string]struct{}
-	// lastProviderError is what the provider said when it last refused the key or the quota.
+	// lastProviderError is the provider's message of the last call that it rejected for the key or the quota.
 	lastProviderError string
-	// held is set while the ledger holds everything back, so that the change is logged once.
+	// held is true while the ledger is held, so that each change is logged once.
 	held bool
 }
 
-// BudgetChanged adds a budget or changes its limits and its key. One that is as it was costs nothing.
+// BudgetChanged adds a budget, or updates its limits and its key. It does nothing if neither has changed.
 func (s *Scheduler) BudgetChanged(obj *v1alpha1.TokenBudget, key KeyState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,7 +43,7 @@ func (s *Scheduler) BudgetChanged(obj *v1alpha1.TokenBudget, key KeyState) {
 	s.wake()
 }
 
-// BudgetGone forgets a budget. Calls that run on it end unaccounted.
+// BudgetGone removes a deleted budget. Its running calls are no longer accounted for.
 func (s *Scheduler) BudgetGone(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,21 +73,21 @@ func (s *Scheduler) setBudget(obj *v1alpha1.TokenBudget, key KeyState) *budgetSt
 	return tb
 }
 
-// noteHold logs when a budget begins or ceases to hold everything back.
-func (s *Scheduler) noteHold(tb *budgetState) {
+// logHold logs when a budget's hold begins or ends.
+func (s *Scheduler) logHold(tb *budgetState) {
 	reason, until, held := tb.ledger.Held(s.clk.Now())
 	if held == tb.held {
 		return
 	}
 	tb.held = held
 	if held {
-		s.log.Info("budget holds all calls", "budget", tb.name.String(), "reason", reason, "until", until)
+		s.log.Info("budget held", "budget", tb.name.String(), "reason", reason, "until", until)
 	} else {
-		s.log.Info("budget sends again", "budget", tb.name.String())
+		s.log.Info("budget released", "budget", tb.name.String())
 	}
 }
 
-// limitsOf translates a budget's specification.
+// limitsOf returns the ledger's limits for a budget's spec.
 func limitsOf(spec *v1alpha1.TokenBudgetSpec) budget.Limits {
 	l := budget.Limits{
 		TokensPerMinute: spec.TokensPerMinute, RequestsPerMinute: spec.RequestsPerMinute,

@@ -25,23 +25,29 @@ type work struct {
 	leaseChecks []types.NamespacedName
 	// expired are the workers whose Lease is to be removed.
 	expired []Worker
-	// next is when to decide again if nothing happens; zero for when something does.
+	// next is when to run the next cycle if no event comes first; zero for never.
 	next time.Time
 }
 
-// cycle decides what to do now.
+// cycle decides what to do now. It does no I/O: Run carries out what it returns.
 func (s *Scheduler) cycle() work {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clk.Now()
-	looks, next := s.dueLeaseChecks(now)
 
+	// 1. Find the workers whose Lease has to be read, because no renewal was seen in time.
+	var todo work
+	todo.leaseChecks, todo.next = s.dueLeaseChecks(now)
+	todo.expired, s.expired = s.expired, nil
+
+	// 2. Take the writes that events have posted: releases and rejections.
 	room := s.opts.MaxWrites - s.writes
 	n := min(room, len(s.outbox))
-	writes := slices.Clone(s.outbox[:n])
+	todo.writes = slices.Clone(s.outbox[:n])
 	s.outbox = slices.Delete(s.outbox, 0, n)
 	room -= n
 
+	// 3. Assign scans in the queue's order, as long as there is room for their writes.
 	if room > 0 {
 		clear(s.blocked)
 		clear(s.claimed)
@@ -49,35 +55,41 @@ func (s *Scheduler) cycle() work {
 			if room == 0 {
 				return queue.Stop
 			}
-			wr, verdict := s.place(item, now)
+			wr, decision := s.place(item, now)
 			if wr != nil {
-				writes = append(writes, wr)
+				todo.writes = append(todo.writes, wr)
 				room--
 			}
-			return verdict
+			return decision
 		})
+
+		// 4. Record why the first scan of each lane waits, and requeue those that can never be assigned: enqueue
+		// rejects them.
 		s.recordWaitReasons(now)
 		s.requeueUnschedulable()
 	}
+
+	// 5. Report the pools that need more workers.
+	s.signalScaleUp()
+
+	// 6. Write the reasons for waiting that have held for long enough, with the room that is left.
+	reasons, nextReason := s.dueReasons(now, room)
+	todo.writes = append(todo.writes, reasons...)
+	s.writes += len(todo.writes)
+
+	// 7. Find the next time at which something changes without an event.
+	todo.next = earliest(todo.next, nextReason)
 	for _, b := range s.blocked {
-		next = earliest(next, b.retryAt)
+		todo.next = earliest(todo.next, b.retryAt)
 	}
 	if due, ok := s.queue.NextDue(); ok {
-		next = earliest(next, due)
+		todo.next = earliest(todo.next, due)
 	}
-	s.signalScaleUp()
-	reasons, due := s.dueReasons(now, room)
-	writes = append(writes, reasons...)
-	next = earliest(next, due)
-
-	s.writes += len(writes)
-	expired := s.expired
-	s.expired = nil
-	return work{writes: writes, leaseChecks: looks, expired: expired, next: next}
+	return todo
 }
 
-// place tries to give the item's stage to a worker. It returns the write to do, if any, and what the queue is to
-// do with the item.
+// place tries to assign the item's stage to a worker. It returns the write to do, if any, and the decision for the
+// queue.
 func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decision) {
 	st := s.scans[parseName(item.Key)]
 	stage := v1alpha1.StageName(item.Lane.Stage)
@@ -86,36 +98,36 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 		s.blocked[item.Lane] = waitReason{reason: v1alpha1.ReasonWaitingForWorker, message: noPoolMessage(stage)}
 		return nil, queue.SkipLane
 	}
-	var best denial
+	var nearest denial
 	for _, p := range pools {
 		w := p.workers.next(p.spec.Canary)
 		if w == nil {
-			best.keepNearest(denied(v1alpha1.ReasonWaitingForWorker, busyMessage(p)))
+			nearest.keepNearest(denied(v1alpha1.ReasonWaitingForWorker, busyMessage(p)))
 			continue
 		}
-		r, why := s.reserve(st, p, stage, now)
+		r, d := s.reserve(st, p, stage, now)
 		if r == nil {
-			best.keepNearest(why)
+			nearest.keepNearest(d)
 			continue
 		}
 		r.worker, r.canary = w.Name, w.Canary
 		r.charge = charge{item.Lane, item.User, item.Tokens}
 		return s.assign(st, p, r, now), queue.Take
 	}
-	if best.impossible {
+	if nearest.impossible {
 		s.unschedulable = append(s.unschedulable, st)
 		return nil, queue.Drop
 	}
-	best.retryAt = earliest(s.blocked[item.Lane].retryAt, best.retryAt)
-	s.blocked[item.Lane] = best.waitReason
-	if best.onlyThis {
+	nearest.retryAt = earliest(s.blocked[item.Lane].retryAt, nearest.retryAt)
+	s.blocked[item.Lane] = nearest.waitReason
+	if nearest.onlyThis {
 		return nil, queue.Skip
 	}
 	return nil, queue.SkipLane
 }
 
-// requeueUnschedulable ends the scans that turned out to be too large when their turn came: the provider has lowered
-// its limit since they were queued.
+// requeueUnschedulable requeues the scans that turned out to be too large at their turn, because the provider has
+// lowered its limit since they were queued.
 func (s *Scheduler) requeueUnschedulable() {
 	for _, st := range s.unschedulable {
 		s.enqueue(st)
@@ -123,8 +135,8 @@ func (s *Scheduler) requeueUnschedulable() {
 	s.unschedulable = s.unschedulable[:0]
 }
 
-// reserve takes the tokens for a stage from one of the pool's budgets: of those that serve the model and have
-// room, the one that was given least for its weight.
+// reserve reserves the tokens for a stage from one of the pool's budgets: of those that serve the model and have
+// enough tokens, the one with the lowest weighted charge.
 func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, now time.Time) (*run, denial) {
 	r := &run{id: s.assignmentID(), stage: stage, since: now}
 	if record := pipeline.Stage(&st.obj.Status, stage); record != nil {
@@ -137,51 +149,51 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 	r.formula = s.formula(st, p, stage, r.model)
 	r.reserved = s.estimator.Charge(string(stage), r.model, r.formula)
 
-	var best denial
-	var away []string // budgets that pay for nothing at all now
+	var nearest denial
+	var unavailable []string // budgets that admit nothing at all now
 	for _, ref := range p.budgetsByShare() {
-		tb := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
+		tb := s.budgets[p.budget(ref)]
 		switch {
 		case tb == nil:
-			best.keepNearest(denied(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)))
-			away = append(away, ref.Name)
+			nearest.keepNearest(denied(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q of WorkerPool %q does not exist; create it", ref.Name, p.name.Name)))
+			unavailable = append(unavailable, ref.Name)
 			continue
 		case !tb.serves(r.model):
 			continue
 		case !tb.key.Ready:
-			best.keepNearest(denied(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, tb.key.Message)))
-			away = append(away, ref.Name)
+			nearest.keepNearest(denied(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, tb.key.Message)))
+			unavailable = append(unavailable, ref.Name)
 			continue
 		}
 		if until, claimed := s.claimed[tb.name]; claimed {
-			best.keepNearest(claimedDenial(tb, until))
+			nearest.keepNearest(claimedDenial(tb, until))
 			continue
 		}
 		v := tb.ledger.Reserve(r.id, r.reserved, now)
 		if v.OK {
 			r.budget = tb.name
-			p.charge(ref, r.reserved, away)
+			p.charge(ref, r.reserved, unavailable)
 			return r, denial{}
 		}
 		if v.Dimension == budget.Held || v.Dimension == budget.QuotaTokens {
-			away = append(away, ref.Name)
+			unavailable = append(unavailable, ref.Name)
 		}
-		why := budgetDenial(tb, v, r.reserved, now)
-		if !why.onlyThis && (v.Dimension == budget.Tokens || v.Dimension == budget.Requests) {
+		d := budgetDenial(tb, v, r.reserved, now)
+		if !d.onlyThis && (v.Dimension == budget.Tokens || v.Dimension == budget.Requests) {
 			s.claimed[tb.name] = v.RetryAt
 		}
-		best.keepNearest(why)
+		nearest.keepNearest(d)
 	}
-	return nil, best
+	return nil, nearest
 }
 
-// serves says whether the budget pays for a model.
+// serves reports whether the budget is for a model.
 func (tb *budgetState) serves(model string) bool {
 	_, ok := tb.models[model]
 	return ok
 }
 
-// assign assumes the assignment: from here on the worker and the budget count it as running.
+// assign assumes the assignment: from now on the worker and the budget count it as running.
 func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write {
 	st.run = r
 	p.workers.assigned(r.canary, p.spec.Canary)
@@ -215,7 +227,7 @@ func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write
 	return wr
 }
 
-// unschedulableReason returns why a scan can never be assigned as pools and budgets are now, or nil.
+// unschedulableReason returns why a scan can never be assigned with the present pools and budgets, or nil.
 func (s *Scheduler) unschedulableReason(st *scanState, pools []*pool, stage v1alpha1.StageName, now time.Time) *pipeline.Rejected {
 	if len(pools) == 0 || !pipeline.NeedsTokens(stage) {
 		return nil
@@ -225,9 +237,9 @@ func (s *Scheduler) unschedulableReason(st *scanState, pools []*pool, stage v1al
 		model := s.model(p, &st.obj.Spec)
 		need := s.estimator.Charge(string(stage), model, s.formula(st, p, stage, model))
 		for _, ref := range p.spec.Budgets {
-			tb := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]
+			tb := s.budgets[p.budget(ref)]
 			if tb == nil {
-				return nil // it may yet be created
+				return nil // it may be created later
 			}
 			models = append(models, tb.spec.Models...)
 			if !tb.serves(model) {
@@ -241,8 +253,8 @@ func (s *Scheduler) unschedulableReason(st *scanState, pools []*pool, stage v1al
 		}
 	}
 	if len(tooLarges) > 0 {
-		return &pipeline.Rejected{Reason: v1alpha1.ReasonRequestTooLarge, Message: fmt.Sprintf("stage %s cannot be run: %s"+
-			"; raise that number or lower stageDefaults.maxOutputTokens of the pool, then create the scan anew", stage, strings.Join(tooLarges, "; "))}
+		return &pipeline.Rejected{Reason: v1alpha1.ReasonRequestTooLarge, Message: fmt.Sprintf("stage %s cannot run: %s"+
+			"; raise that limit or lower the pool's stageDefaults.maxOutputTokens, then create the scan again", stage, strings.Join(tooLarges, "; "))}
 	}
 	slices.Sort(models)
 	return &pipeline.Rejected{Reason: v1alpha1.ReasonUnsupportedModel, Message: fmt.Sprintf(
@@ -250,7 +262,7 @@ func (s *Scheduler) unschedulableReason(st *scanState, pools []*pool, stage v1al
 		stage, s.model(pools[0], &st.obj.Spec), strings.Join(slices.Compact(models), ", "))}
 }
 
-// size is a call's estimate before calibration, and what it was made for.
+// size is a call's estimate before calibration, and what it was estimated for.
 type size struct {
 	stage     v1alpha1.StageName
 	model     string
@@ -259,23 +271,25 @@ type size struct {
 	tokens    int64
 }
 
-// formula is the estimate of a call before calibration, in tokens. The scan remembers it: building the call to
-// measure it is the dearest part of a decision.
+// formula is the estimate of a call before calibration, in tokens. The scan caches it: building the call to size it is
+// the most expensive step of a decision.
 func (s *Scheduler) formula(st *scanState, p *pool, stage v1alpha1.StageName, model string) int64 {
 	d := &p.spec.StageDefaults
 	want := size{stage: stage, model: model, maxOutput: d.MaxOutputTokens, detail: d.ImageDetail, tokens: st.size.tokens}
 	if st.size != want {
-		var found v1alpha1.ScanResult
+		scan := stages.Scan{Spec: st.obj.Spec, Assignment: v1alpha1.Assignment{
+			Stage: stage, Model: model, MaxOutputTokens: d.MaxOutputTokens, ImageDetail: d.ImageDetail,
+		}}
 		if st.obj.Status.Result != nil {
-			found = *st.obj.Status.Result
+			scan.Result = *st.obj.Status.Result
 		}
-		want.tokens = stages.EstimateStage(s.opts.Pack, st.obj.Spec, found, stage, model, d.MaxOutputTokens, d.ImageDetail)
+		want.tokens = stages.EstimateStage(s.opts.Pack, scan)
 		st.size = want
 	}
 	return st.size.tokens
 }
 
-// estimateFor is what a stage would reserve in the first pool that runs it; zero where it needs no tokens.
+// estimateFor is what a stage would reserve in the first pool that runs it; zero for a stage that needs no tokens.
 func (s *Scheduler) estimateFor(st *scanState, stage v1alpha1.StageName) int64 {
 	pools := s.byStage[stageKey{st.name.Namespace, stage}]
 	if len(pools) == 0 || !pipeline.NeedsTokens(stage) {

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/autoscale"
 	"github.com/eco2-team/scan-operator/internal/budget"
 )
 
@@ -30,32 +29,32 @@ func (w *world) teach(stage v1alpha1.StageName, tokens int64, seconds float64) {
 
 func TestPoolDemand(t *testing.T) {
 	const vision, rule, answer, reward = v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward
-	whole := autoscale.Cost{Tokens: 1200, Calls: 2, Seconds: 12}
+	whole := CallCost{Tokens: 1200, Calls: 2, Seconds: 12}
 	tests := map[string]struct {
 		pools func(w *world)
-		want  autoscale.Load
+		want  PoolDemand
 	}{
 		"one pool for all": {
 			pools: func(w *world) { w.s.PoolChanged(w.sized("p", 8, 10, vision, rule, answer, reward)) },
-			want:  autoscale.Load{Queued: 9, Feeds: []autoscale.Feed{{Here: whole, Everywhere: whole}}},
+			want:  PoolDemand{Queued: 9, QueuedShare: 9, Supplies: []BudgetSupply{{Here: whole, Everywhere: whole}}},
 		},
 		"a budget shared by stages": {
 			pools: func(w *world) {
 				w.s.PoolChanged(w.sized("p", 8, 10, vision, rule))
 				w.s.PoolChanged(w.sized("q", 8, 10, answer, reward))
 			},
-			want: autoscale.Load{Queued: 9, Feeds: []autoscale.Feed{{Here: autoscale.Cost{Tokens: 400, Calls: 1, Seconds: 5}, Everywhere: whole}}},
+			want: PoolDemand{Queued: 9, QueuedShare: 9, Supplies: []BudgetSupply{{Here: CallCost{Tokens: 400, Calls: 1, Seconds: 5}, Everywhere: whole}}},
 		},
 		"two pools for a stage": {
 			pools: func(w *world) {
 				w.s.PoolChanged(w.sized("p", 2, 10, vision))
 				w.s.PoolChanged(w.sized("q", 4, 10, vision, rule, answer))
 			},
-			want: autoscale.Load{Queued: 3, Feeds: []autoscale.Feed{{Here: autoscale.Cost{Tokens: 200, Calls: 0.5, Seconds: 2.5}, Everywhere: whole}}},
+			want: PoolDemand{Queued: 9, QueuedShare: 3, Supplies: []BudgetSupply{{Here: CallCost{Tokens: 200, Calls: 0.5, Seconds: 2.5}, Everywhere: whole}}},
 		},
 		"no tokens needed": {
 			pools: func(w *world) { w.s.PoolChanged(w.sized("p", 8, 10, rule)) },
-			want:  autoscale.Load{Unmetered: true},
+			want:  PoolDemand{Unmetered: true},
 		},
 	}
 	for name, tc := range tests {
@@ -73,8 +72,8 @@ func TestPoolDemand(t *testing.T) {
 			if !ok {
 				t.Fatal("the pool is not known")
 			}
-			for i := range tc.want.Feeds {
-				f := &tc.want.Feeds[i]
+			for i := range tc.want.Supplies {
+				f := &tc.want.Supplies[i]
 				f.TokensPerMinute, f.RequestsPerMinute, f.Available, f.QuotaLeft = 600_000, 100_000, 600_000, -1
 			}
 			if diff := cmp.Diff(tc.want, got, cmpopts.EquateApprox(0, 1e-9)); diff != "" {
@@ -88,7 +87,7 @@ func TestPoolDemandBeforeAnythingIsLearned(t *testing.T) {
 	w := newWorld(t)
 	w.standard(600_000, "w1")
 	got, _ := w.s.PoolDemand(name("p"))
-	c := got.Feeds[0].Here
+	c := got.Supplies[0].Here
 	if c.Calls != 2 || c.Seconds != 12 || c.Tokens < 1600 || c.Tokens > 20_000 {
 		t.Errorf("one scan is taken to cost %+v, want two calls of 6 s and of 800 output tokens and their prompts", c)
 	}
@@ -99,12 +98,12 @@ func TestPoolDemandHeldBudgets(t *testing.T) {
 		key      KeyState
 		quota    *v1alpha1.TokenQuota
 		class    v1alpha1.FailureClass
-		wantHold autoscale.Hold
+		wantHold SupplyHold
 		wantLeft float64
 	}{
 		"ready":           {key: readyKey, wantLeft: -1},
-		"no key":          {wantHold: autoscale.HeldByKey, wantLeft: -1},
-		"quota exhausted": {key: readyKey, class: v1alpha1.FailureQuotaExhausted, wantHold: autoscale.HeldByQuota, wantLeft: -1},
+		"no key":          {wantHold: HeldByKey, wantLeft: -1},
+		"quota exhausted": {key: readyKey, class: v1alpha1.FailureQuotaExhausted, wantHold: HeldByQuota, wantLeft: -1},
 		"own quota":       {key: readyKey, quota: &v1alpha1.TokenQuota{Tokens: 5000, Period: v1alpha1.QuotaPerHour}, wantLeft: 5000},
 	}
 	for tn, tc := range tests {
@@ -120,7 +119,7 @@ func TestPoolDemandHeldBudgets(t *testing.T) {
 				l.Settle("x", budget.Result{Class: tc.class}, w.clk.Now())
 			}
 			got, _ := w.s.PoolDemand(name("p"))
-			if f := got.Feeds[0]; f.Hold != tc.wantHold || math.Abs(f.QuotaLeft-tc.wantLeft) > 0 {
+			if f := got.Supplies[0]; f.Hold != tc.wantHold || math.Abs(f.QuotaLeft-tc.wantLeft) > 0 {
 				t.Errorf("hold %d with %g left, want %d with %g", f.Hold, f.QuotaLeft, tc.wantHold, tc.wantLeft)
 			}
 		})
@@ -139,8 +138,8 @@ func TestDrainingWorkersWantNoPlace(t *testing.T) {
 	info.Draining, info.Pod = true, "pod-1"
 	w.s.WorkerChanged(info)
 	got, _ := w.s.PoolDemand(name("p"))
-	if load, _ := w.s.PoolLoad(name("p")); got.InFlight != 2 || load.InFlight != 4 {
-		t.Errorf("%d of %d calls in flight want a place, want 2 of 4", got.InFlight, load.InFlight)
+	if got.calls() != 2 || got.InFlight != 4 {
+		t.Errorf("%d of %d calls in flight need a slot, want 2 of 4", got.calls(), got.InFlight)
 	}
 	if loads := w.s.PodLoads(name("p")); loads["pod-1"] != 2 {
 		t.Errorf("loads by pod = %v, want 2 at pod-1", loads)

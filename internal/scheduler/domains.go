@@ -10,9 +10,9 @@ import (
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
-// domain names the group of budgets that a lane's calls draw on: scans of all stages and models that are paid from the
-// same limits compete with each other, so that their users are served alike and the small ones of one model cannot keep
-// the large ones of another waiting for ever. Stages that need no tokens compete with nothing.
+// domain names the group of budgets that a lane's calls draw on. Scans of all stages and models on the same limits
+// compete with each other: their users share fairly, and small scans of one model cannot starve large scans of
+// another. Stages that need no tokens compete with nothing.
 func (s *Scheduler) domain(lane queue.Lane) string {
 	stage := v1alpha1.StageName(lane.Stage)
 	if !pipeline.NeedsTokens(stage) {
@@ -20,17 +20,17 @@ func (s *Scheduler) domain(lane queue.Lane) string {
 	}
 	for _, p := range s.byStage[stageKey{lane.Namespace, stage}] {
 		for _, ref := range p.spec.Budgets {
-			name := types.NamespacedName{Namespace: lane.Namespace, Name: ref.Name}
+			name := p.budget(ref)
 			if tb := s.budgets[name]; tb != nil && tb.serves(lane.Model) {
 				return lane.Namespace + "/budget/" + s.groups[name].Name
 			}
 		}
 	}
-	return lane.Namespace + "/model/" + lane.Model // nothing pays for it yet
+	return lane.Namespace + "/model/" + lane.Model // no budget serves it yet
 }
 
-// regroup finds the groups of budgets anew and says whether they have changed. Budgets that may pay for the same calls
-// are in one group, which has the name of its first one.
+// regroup recomputes the groups of budgets and reports whether they changed. Budgets that can serve the same calls are
+// in one group, which is named after its first budget.
 func (s *Scheduler) regroup() bool {
 	first := map[types.NamespacedName]types.NamespacedName{}
 	for name := range s.budgets {
@@ -46,18 +46,18 @@ func (s *Scheduler) regroup() bool {
 		if !pipeline.NeedsTokens(key.stage) {
 			continue
 		}
-		paying := map[string]types.NamespacedName{} // a budget for each model of the stage
+		serving := map[string]types.NamespacedName{} // one budget for each model of the stage
 		for _, p := range pools {
 			for _, ref := range p.spec.Budgets {
-				name := types.NamespacedName{Namespace: key.namespace, Name: ref.Name}
+				name := p.budget(ref)
 				tb := s.budgets[name]
 				if tb == nil {
 					continue
 				}
 				for model := range tb.models {
-					other, ok := paying[model]
+					other, ok := serving[model]
 					if !ok {
-						paying[model] = name
+						serving[model] = name
 						continue
 					}
 					a, b := groupOf(name), groupOf(other)

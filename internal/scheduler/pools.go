@@ -9,29 +9,34 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// pool is a WorkerPool, its workers, and what each of its budgets was given.
+// pool is a WorkerPool, its workers, and what each of its budgets was charged.
 type pool struct {
 	name    types.NamespacedName
 	spec    v1alpha1.WorkerPoolSpec
 	workers workerSet
-	// signaledWorkers is the number of workers its calls were last said to want; see Options.Wanted.
+	// signaledWorkers is the number of workers that its calls needed at the last cycle; see Options.ScaleUp.
 	signaledWorkers int
-	// charged counts the tokens each budget was given by this pool, divided by the budget's weight: the budget
-	// with the least is asked first.
+	// charged counts the tokens that this pool reserved from each budget, divided by the budget's weight. The budget
+	// with the lowest count is tried first.
 	charged map[string]float64
 }
 
-// budgetsByShare orders the pool's budgets by what they were given for their weight, least first. One that is new to the
-// pool starts level with the one that was given least.
+// budget is the full name of a budget that the pool refers to.
+func (p *pool) budget(ref v1alpha1.BudgetReference) types.NamespacedName {
+	return types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}
+}
+
+// budgetsByShare orders the pool's budgets by weighted charge, lowest first. A budget that is new to the pool starts
+// at the lowest charge of the others.
 func (p *pool) budgetsByShare() []v1alpha1.BudgetReference {
 	refs := p.spec.Budgets
 	if len(refs) < 2 {
 		return refs
 	}
-	least, some := 0.0, false
-	for _, given := range p.charged {
-		if !some || given < least {
-			least, some = given, true
+	least, found := 0.0, false
+	for _, charged := range p.charged {
+		if !found || charged < least {
+			least, found = charged, true
 		}
 	}
 	for _, ref := range refs {
@@ -46,10 +51,10 @@ func (p *pool) budgetsByShare() []v1alpha1.BudgetReference {
 	return refs
 }
 
-// charge notes that a budget was given a call. Those that pay for nothing at all meanwhile stay level with it, or they
-// would be given everything when they are back, until they had caught up. One that is only full catches up.
-func (p *pool) charge(ref v1alpha1.BudgetReference, tokens int64, away []string) {
-	for _, name := range away {
+// charge counts a call on a budget. The unavailable budgets are raised to the same level; otherwise they would get
+// all calls once they are back, until they had caught up. A budget that is only short of tokens does catch up.
+func (p *pool) charge(ref v1alpha1.BudgetReference, tokens int64, unavailable []string) {
+	for _, name := range unavailable {
 		p.charged[name] = max(p.charged[name], p.charged[ref.Name])
 	}
 	p.charged[ref.Name] += float64(tokens) / float64(max(ref.Weight, 1))
@@ -60,11 +65,11 @@ func (s *Scheduler) PoolChanged(obj *v1alpha1.WorkerPool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.setPool(obj)
-	s.requeueAll(obj.Namespace) // the pool's settings decide how large its calls are
+	s.requeueAll(obj.Namespace) // the size of calls depends on the pool's settings
 	s.wake()
 }
 
-// PoolGone forgets a pool. Its workers stay registered and finish what they have.
+// PoolGone removes a deleted pool. Its workers stay registered and finish what they have.
 func (s *Scheduler) PoolGone(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,8 +105,7 @@ func (s *Scheduler) setPool(obj *v1alpha1.WorkerPool) {
 	s.indexPools()
 }
 
-// indexPools rebuilds the index of pools by stage, in the order of their names so that decisions are
-// repeatable.
+// indexPools rebuilds the index of pools by stage. Pools are ordered by name, so that decisions are reproducible.
 func (s *Scheduler) indexPools() {
 	clear(s.byStage)
 	for _, p := range s.pools {
@@ -111,16 +115,12 @@ func (s *Scheduler) indexPools() {
 		}
 	}
 	for _, pools := range s.byStage {
-		slices.SortFunc(pools, func(a, b *pool) int {
-			if a.name.Name < b.name.Name {
-				return -1
-			}
-			return 1
-		})
+		slices.SortFunc(pools, func(a, b *pool) int { return cmp.Compare(a.name.Name, b.name.Name) })
 	}
 }
 
-// model is the model a scan is run with in this pool: its own, or the pool's.
+// model is the model that a scan runs with in a pool: its own, otherwise the pool's default, otherwise the first
+// model of the pool's first budget.
 func (s *Scheduler) model(p *pool, spec *v1alpha1.ScanRequestSpec) string {
 	if spec.Model != "" {
 		return spec.Model
@@ -129,8 +129,8 @@ func (s *Scheduler) model(p *pool, spec *v1alpha1.ScanRequestSpec) string {
 		return p.spec.StageDefaults.Model
 	}
 	for _, ref := range p.spec.Budgets {
-		if a := s.budgets[types.NamespacedName{Namespace: p.name.Namespace, Name: ref.Name}]; a != nil {
-			return a.spec.Models[0]
+		if tb := s.budgets[p.budget(ref)]; tb != nil {
+			return tb.spec.Models[0]
 		}
 	}
 	return ""

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/internal/autoscale"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
@@ -108,12 +107,12 @@ func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	if got := w.s.estimator.Charge("answer", "gpt-5.1", 1000); got != 700 {
 		t.Errorf("an answer of 1000 is reserved %d, want the fresher budget's 700", got)
 	}
-	o := w.s.outlookOf(queue.Lane{Namespace: "ns", Stage: "vision", Model: "gpt-5.1"}, 0, 0, 900)
-	if o.seconds != 2.5 || o.follow != 800 {
-		t.Errorf("waits are estimated from calls of %v s followed by %v tokens, want 2.5 and 800", o.seconds, o.follow)
+	facts := w.s.gatherWaitFacts(queue.Lane{Namespace: "ns", Stage: "vision", Model: "gpt-5.1"})
+	if facts.callSeconds != 2.5 || facts.answers == nil || facts.answers.tokens != 800 {
+		t.Errorf("waits are estimated from calls of %v s and answers %+v, want 2.5 s and 800 tokens", facts.callSeconds, facts.answers)
 	}
 	cost := w.s.usualCost(w.s.pools[name("p")], v1alpha1.StageAnswer, w.s.budgets[name("b")])
-	if diff := cmp.Diff(autoscale.Cost{Tokens: 800, Calls: 1, Seconds: 5}, cost); diff != "" {
+	if diff := cmp.Diff(CallCost{Tokens: 800, Calls: 1, Seconds: 5}, cost); diff != "" {
 		t.Errorf("demand is estimated from (-want +got):\n%s", diff)
 	}
 }

@@ -12,19 +12,19 @@ import (
 	"github.com/eco2-team/scan-operator/internal/budget"
 )
 
-// State is all that a new leader finds.
+// State is what a new leader reads from the API server.
 type State struct {
 	Pools   []*v1alpha1.WorkerPool
 	Budgets []*v1alpha1.TokenBudget
-	// Keys holds the state of each budget's key, by the budget's index.
+	// Keys holds the state of each budget's key, in the order of Budgets.
 	Keys    []KeyState
 	Workers []Worker
 	Scans   []*v1alpha1.ScanRequest
 }
 
-// Restore rebuilds the model from the objects: running calls go on and are accounted for, the rest is queued. A
-// ledger starts from what the last leader wrote to the budget's status, at its most cautious, and what calls cost
-// from what it had learned. Call it once, before Run and before any event.
+// Restore rebuilds the model from the objects: it adopts running calls and queues the other scans. Each ledger starts
+// from the most conservative reading of the budget's status, the estimator from the costs in it. Call Restore once,
+// before Run and before any event.
 func (s *Scheduler) Restore(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,14 +36,14 @@ func (s *Scheduler) Restore(state State) {
 	for i, b := range state.Budgets {
 		tb := s.setBudget(b, state.Keys[i])
 		reservations := reservationsOf(b, state.Scans)
-		if b.Status.Bucket != nil || len(reservations) > 0 { // else nothing was ever spent: the bucket is full
+		if b.Status.Bucket != nil || len(reservations) > 0 { // otherwise nothing was ever sent: the bucket is full
 			tb.ledger.Restore(snapshotOf(&b.Status), reservations, now)
 		}
 	}
 	s.regroup()
 	for _, info := range state.Workers {
 		w := &worker{Worker: info, index: -1}
-		w.renewed(now, info.LeaseDuration) // by our clock, from now: how old the renewal is we cannot know
+		w.renewed(now, info.LeaseDuration) // from now: the age of the renewal by this clock is unknown
 		s.workers[info.Name] = w
 		s.reheap(w)
 	}
@@ -56,24 +56,24 @@ func (s *Scheduler) Restore(state State) {
 			running++
 		}
 	}
-	s.log.Info("scheduler loaded", "pools", len(s.pools), "budgets", len(s.budgets), "workers", len(s.workers),
+	s.log.Info("scheduler restored", "pools", len(s.pools), "budgets", len(s.budgets), "workers", len(s.workers),
 		"scans", len(s.scans), "running", running)
 	close(s.restored)
 	s.wake()
 }
 
-// AwaitRestore returns when Load has ended, or with the error of ctx. Until then nothing that the scheduler says is true.
+// AwaitRestore returns when Restore has ended, or with the error of ctx. Until then the scheduler's figures are wrong.
 func (s *Scheduler) AwaitRestore(ctx context.Context) error {
 	select {
 	case <-s.restored:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the scheduler to be loaded: %w", ctx.Err())
+		return fmt.Errorf("wait for the scheduler's state: %w", ctx.Err())
 	}
 }
 
-// reservationsOf finds the calls that a budget has been charged for since the last leader wrote its status, and
-// those that run.
+// reservationsOf returns the running calls of a budget, and those it was charged for since the last leader wrote its
+// status.
 func reservationsOf(b *v1alpha1.TokenBudget, scans []*v1alpha1.ScanRequest) []budget.Reservation {
 	var since time.Time
 	if b.Status.Bucket != nil {
@@ -106,7 +106,7 @@ func reservationOf(a *v1alpha1.Assignment) budget.Reservation {
 	return budget.Reservation{ID: a.ID, Tokens: a.ReservedTokens, At: a.AssignedAt.Time}
 }
 
-// estimatesOf reads what the last leader had learned of calls.
+// estimatesOf reads the costs of calls that the last leader learned.
 func estimatesOf(budgets []*v1alpha1.TokenBudget) []budget.Estimate {
 	var found []budget.Estimate
 	for _, b := range budgets {
@@ -124,7 +124,7 @@ func estimatesOf(budgets []*v1alpha1.TokenBudget) []budget.Estimate {
 	return found
 }
 
-// snapshotOf reads what the last leader wrote.
+// snapshotOf reads the ledger's figures that the last leader wrote.
 func snapshotOf(s *v1alpha1.TokenBudgetStatus) budget.Snapshot {
 	snapshot := budget.Snapshot{
 		TokensPerMinute: s.Limits.TokensPerMinute, RequestsPerMinute: s.Limits.RequestsPerMinute,
@@ -149,7 +149,7 @@ func snapshotOf(s *v1alpha1.TokenBudgetStatus) budget.Snapshot {
 	case exhausted != nil && exhausted.Status == metav1.ConditionTrue && exhausted.Reason == v1alpha1.ReasonProviderQuotaExhausted:
 		snapshot.Hold = budget.HoldQuotaExhausted
 	}
-	ownQuota := exhausted != nil && exhausted.Status == metav1.ConditionTrue && snapshot.Hold == "" // its end is no block
+	ownQuota := exhausted != nil && exhausted.Status == metav1.ConditionTrue && snapshot.Hold == "" // resumeAt is the quota's end
 	if s.ResumeAt != nil && !ownQuota {
 		snapshot.ResumeAt = s.ResumeAt.Time
 	}

@@ -14,7 +14,7 @@ import (
 // ErrGone is returned by a StatusWriter for a scan that no longer exists.
 var ErrGone = errors.New("the scan no longer exists")
 
-// writeHold is how long a scan stays out of the queue after a write that failed, unless it is seen to change.
+// writeHold is how long a scan stays out of the queue after a failed write, unless an event shows a change.
 const writeHold = time.Second
 
 type writeKind int
@@ -26,7 +26,7 @@ const (
 	writeReason
 )
 
-// write is a status write that is to be done.
+// write is a status write to do.
 type write struct {
 	kind    writeKind
 	scan    *scanState
@@ -37,8 +37,8 @@ type write struct {
 
 // Run schedules until ctx ends, and returns when all writes and reads have ended.
 func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry LeaseStore) {
-	var helpers sync.WaitGroup
-	defer helpers.Wait()
+	var calls sync.WaitGroup
+	defer calls.Wait()
 	timer := s.clk.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -50,22 +50,22 @@ func (s *Scheduler) Run(ctx context.Context, w StatusWriter, registry LeaseStore
 		}
 		todo := s.cycle()
 		for _, wr := range todo.writes {
-			helpers.Go(func() {
+			calls.Go(func() {
 				obj, err := w.Write(ctx, wr.obj, wr.event)
 				s.written(wr, obj, err)
 			})
 		}
 		for _, name := range todo.leaseChecks {
-			helpers.Go(func() {
+			calls.Go(func() {
 				info, found, err := registry.Read(ctx, name)
 				s.leaseChecked(name, info, found, err)
 			})
 		}
 		for _, info := range todo.expired {
-			helpers.Go(func() { registry.Remove(ctx, info) })
+			calls.Go(func() { registry.Remove(ctx, info) })
 		}
 		timer.Stop()
-		select { // drop a tick that came meanwhile: the cycle has just run
+		select { // drop a tick that came meanwhile: a cycle has just run
 		case <-timer.C():
 		default:
 		}
@@ -90,7 +90,7 @@ func (s *Scheduler) prepare(st *scanState, wr *write) {
 	st.pending = wr
 }
 
-// written takes note of how a write ended.
+// written processes the end of a write.
 func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	}
 	st, now := wr.scan, s.clk.Now()
 	st.pending = nil
-	if s.scans[st.name] != st { // deleted or replaced meanwhile; its accounts are closed
+	if s.scans[st.name] != st { // deleted or replaced meanwhile; its run is settled
 		return
 	}
 	if obj != nil && newer(obj, st.obj) {
@@ -128,15 +128,15 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 			s.opts.Observer.WriteFailed()
 		}
 		if !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, pipeline.ErrFenced) && !errors.Is(err, context.Canceled) {
-			st.holdUntil = now.Add(writeHold) // or it would be tried again at once, and fail again
+			st.holdUntil = now.Add(writeHold) // otherwise the write would be retried at once, and fail again
 			s.log.Error(err, "status write failed", "scan", st.name.String())
 		}
 	}
 	s.settleAndQueue(st)
 }
 
-// reasonWritten takes note of how the write of a reason ended. One that failed is tried again when the reason is looked at the
-// next time. Where the scan was picked meanwhile, the end of that write decides.
+// reasonWritten processes the end of a write of a reason. A failed one is retried at the next check. If the scan was
+// assigned meanwhile, the end of that write decides.
 func (s *Scheduler) reasonWritten(st *scanState, obj *v1alpha1.ScanRequest, err error) {
 	st.writingReason = false
 	if s.scans[st.name] != st {
@@ -153,15 +153,15 @@ func (s *Scheduler) reasonWritten(st *scanState, obj *v1alpha1.ScanRequest, err 
 		s.settleAndQueue(st)
 	}
 	if err != nil && !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, ErrGone) && !errors.Is(err, context.Canceled) {
-		s.log.Error(err, "the reason for waiting could not be written", "scan", st.name.String())
+		s.log.Error(err, "write of the reason for waiting failed", "scan", st.name.String())
 	}
 }
 
-// storesAveraged is the number of stored assignments that their usual time reaches back over.
+// storesAveraged is the number of stores that their average duration covers.
 const storesAveraged = 64
 
-// storesPerSecond is how many assignments can be stored in a second, going by how long the latest ones took with
-// MaxWrites under way at a time; zero where none was.
+// storesPerSecond is how many assignments can be stored per second with MaxWrites at a time, from the duration of the
+// latest stores; zero before the first.
 func (s *Scheduler) storesPerSecond() float64 {
 	if s.storing <= 0 {
 		return 0
@@ -169,7 +169,7 @@ func (s *Scheduler) storesPerSecond() float64 {
 	return float64(s.opts.MaxWrites) / s.storing.Seconds()
 }
 
-// cancelRun gives back what an assignment that was not stored had reserved.
+// cancelRun releases what an assignment that was not stored had reserved.
 func (s *Scheduler) cancelRun(st *scanState, wr *write, now time.Time) {
 	if wr.kind != writeAssign {
 		return

@@ -12,21 +12,21 @@ import (
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
-// scanState is what the scheduler knows of an unfinished scan.
+// scanState is the scheduler's state of an unfinished scan.
 type scanState struct {
 	name types.NamespacedName
 	// obj is the newest version seen. It is shared with the cache and never changed.
 	obj *v1alpha1.ScanRequest
 	// seenAt is when the scan was first seen.
 	seenAt time.Time
-	// run is the assignment that is accounted for: stored, or assumed while pending is set.
+	// run is the current assignment: stored, or assumed while pending is set.
 	run *run
-	// pending is the write under way that decides where the scan goes from here; until it has ended the scan is
-	// out of the queue.
+	// pending is the write under way that decides what happens to the scan next. Until it ends, the scan is not
+	// queued.
 	pending *write
-	// writingReason is set while the reason for waiting is being written. The scan stays in the queue, with its place
-	// and its claims, and may be assigned meanwhile: of two writes the second one is folded into what the first
-	// has left, and a reason is dropped where there is an assignment.
+	// writingReason is true while the reason for waiting is being written. The scan keeps its place and its claims in
+	// the queue and may be assigned meanwhile: the second write is folded into the result of the first, and Fold
+	// drops a reason if there is an assignment.
 	writingReason bool
 	// holdUntil keeps the scan out of the queue after a failed write.
 	holdUntil time.Time
@@ -34,7 +34,7 @@ type scanState struct {
 	waitingSince time.Time
 	// size is the estimate of the next call.
 	size size
-	// checking is set while the scan is on the list of scans whose reason for waiting is looked at.
+	// checking is true while the scan is in reasonChecks.
 	checking bool
 }
 
@@ -44,14 +44,14 @@ type run struct {
 	stage  v1alpha1.StageName
 	worker types.NamespacedName
 	canary bool                 // of the worker
-	budget types.NamespacedName // zero where no tokens are needed
+	budget types.NamespacedName // zero if the stage needs no tokens
 	model  string
-	// formula is the estimate before calibration; zero for a run that another leader began: nothing is learned of it.
+	// formula is the estimate before calibration; zero for a run that an earlier leader began, which teaches nothing.
 	formula  int64
 	reserved int64
-	// charge is what the queue charged the user for; zero for a run that another leader began.
+	// charge is what the queue charged the user; zero for a run that an earlier leader began.
 	charge charge
-	// before is what the stage had used when this run began.
+	// before is what earlier runs of the stage had used.
 	before v1alpha1.TokenUsage
 	since  time.Time
 }
@@ -63,7 +63,7 @@ type charge struct {
 	tokens int64
 }
 
-// ScanChanged notes a scan as a watch event shows it. Versions older than the newest known one are ignored.
+// ScanChanged updates a scan from a watch event. It ignores versions older than the newest known one.
 func (s *Scheduler) ScanChanged(obj *v1alpha1.ScanRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,13 +88,13 @@ func (s *Scheduler) scanChanged(obj *v1alpha1.ScanRequest) {
 		return
 	}
 	st.obj = obj
-	if st.pending == nil { // else the end of the write decides
+	if st.pending == nil { // otherwise the end of the write decides
 		st.holdUntil = time.Time{}
 		s.settleAndQueue(st)
 	}
 }
 
-// ScanGone forgets a deleted scan. What its call reserved stays charged, since the provider may have seen it.
+// ScanGone removes a deleted scan. What its call reserved stays charged, because the provider may have charged it.
 func (s *Scheduler) ScanGone(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,8 +110,8 @@ func (s *Scheduler) forget(st *scanState) {
 	delete(s.scans, st.name)
 }
 
-// settleAndQueue brings the accounts in line with the newest version of the scan: it settles a run that has
-// ended, adopts one that is new to us, and puts the scan into the queue or takes it out.
+// settleAndQueue brings the model in line with the newest version of a scan: it settles a run that has ended, adopts
+// one that is new to this leader, and queues or dequeues the scan.
 func (s *Scheduler) settleAndQueue(st *scanState) {
 	a := st.obj.Status.Assignment
 	if st.run != nil && (a == nil || a.ID != st.run.id) {
@@ -134,11 +134,11 @@ func (s *Scheduler) settleAndQueue(st *scanState) {
 	}
 }
 
-// settle ends the accounts of a run that the scan no longer shows.
+// settle settles a run that the scan no longer shows.
 func (s *Scheduler) settle(st *scanState) {
 	r, now := st.run, s.clk.Now()
 	record := pipeline.Stage(&st.obj.Status, r.stage)
-	if record == nil { // the status was rewritten by someone else: the outcome is unknown
+	if record == nil { // the status was rewritten by other means: the outcome is unknown
 		s.endRun(st, func(l *budget.Ledger, id string) { l.Lost(id, now) })
 		return
 	}
@@ -188,11 +188,10 @@ func (s *Scheduler) settle(st *scanState) {
 	})
 }
 
-// refund gives back to the user what the queue charged for a run that came back through no fault of the scan's: it
-// finds its old place.
+// refund undoes the queue's charge for a run that does not count as an attempt: the scan returns to its old place.
 func (s *Scheduler) refund(r *run) { s.queue.Refund(r.charge.lane, r.charge.user, r.charge.tokens) }
 
-// endRun takes a run off its worker and its budget.
+// endRun removes a run from its worker and its budget.
 func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
 	r := st.run
 	if r == nil {
@@ -204,11 +203,11 @@ func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
 	s.running[stageKey{st.name.Namespace, r.stage}]--
 	if tb := s.budgets[r.budget]; tb != nil {
 		end(tb.ledger, r.id)
-		s.noteHold(tb)
+		s.logHold(tb)
 	}
 }
 
-// adopt accounts for an assignment that another leader made.
+// adopt adds an assignment of an earlier leader to the model.
 func (s *Scheduler) adopt(st *scanState, a *v1alpha1.Assignment) {
 	st.run = s.runOf(st, a)
 	s.addInFlight(st.run.worker, +1)
@@ -236,7 +235,7 @@ func (s *Scheduler) runOf(st *scanState, a *v1alpha1.Assignment) *run {
 	return r
 }
 
-// release takes a scan back from a worker that is gone.
+// release posts the release of a scan from a worker that is gone.
 func (s *Scheduler) release(st *scanState, class v1alpha1.FailureClass, why string) {
 	if st.pending != nil {
 		return // when the write has ended, settleAndQueue sees that the worker is gone
@@ -244,7 +243,7 @@ func (s *Scheduler) release(st *scanState, class v1alpha1.FailureClass, why stri
 	s.post(st, &write{kind: writeRelease, event: pipeline.Released{AssignmentID: st.run.id, Class: class, Message: why}})
 }
 
-// enqueue puts a scan into the queue, at the place its age gives it.
+// enqueue adds a scan to the queue, at the place of its arrival, or rejects it if it can never be assigned.
 func (s *Scheduler) enqueue(st *scanState) {
 	if st.pending != nil {
 		return
@@ -278,8 +277,8 @@ func (s *Scheduler) enqueue(st *scanState) {
 	s.checkLater(st, now)
 }
 
-// roundUpTokens rounds a size up to five binary digits, at most a sixteenth more. Estimates are learned and change a little
-// all the time; scans that were queued at different times must not look as if one were larger than the other.
+// roundUpTokens rounds up to 5 significant bits (≤ 6 % more). Estimates are learned and change slightly all the time;
+// equal scans that were queued at different times must have equal sizes.
 func roundUpTokens(tokens int64) int64 {
 	unit := int64(1)
 	for tokens/unit >= 32 {
@@ -288,7 +287,7 @@ func roundUpTokens(tokens int64) int64 {
 	return (tokens + unit - 1) / unit * unit
 }
 
-// lane is what a stage of a scan competes in. Scans that name no model compete with those that name the default.
+// lane is the queue's lane for a stage of a scan. Scans without spec.model share the lane of the default model.
 func (s *Scheduler) lane(st *scanState, stage v1alpha1.StageName) queue.Lane {
 	lane := queue.Lane{Namespace: st.name.Namespace, Stage: string(stage), Model: st.obj.Spec.Model}
 	if pools := s.byStage[stageKey{st.name.Namespace, stage}]; lane.Model == "" && len(pools) > 0 {
@@ -297,7 +296,7 @@ func (s *Scheduler) lane(st *scanState, stage v1alpha1.StageName) queue.Lane {
 	return lane
 }
 
-// arrival is when the scan was accepted: it keeps its place in the queue for all its stages and attempts.
+// arrival is when the scan was accepted. It does not change, so the scan keeps its place for all stages and attempts.
 func arrival(st *scanState) time.Time {
 	if at := st.obj.Status.AcceptedAt; !at.IsZero() {
 		return at.Time
@@ -305,8 +304,8 @@ func arrival(st *scanState) time.Time {
 	return pipeline.AcceptedAt(st.obj.CreationTimestamp.Time, st.seenAt)
 }
 
-// requeueAll recomputes the places of a namespace's waiting scans, after the pools or budgets have changed. Where scans
-// compete with others than before, all leave the queue first: a lane changes its domain when it is empty.
+// requeueAll requeues a namespace's waiting scans after its pools or budgets have changed. If the groups of budgets
+// have changed, it empties the queue first, because only an empty lane can change its domain.
 func (s *Scheduler) requeueAll(namespace string) {
 	if s.regroup() {
 		for _, st := range s.scans {
@@ -322,8 +321,7 @@ func (s *Scheduler) requeueAll(namespace string) {
 	}
 }
 
-// newer says whether a is a later version of the object than b. Versions that cannot be compared count as newer,
-// as every version did before they were ordered.
+// newer reports whether a is a later version of the object than b. Versions that cannot be compared count as newer.
 func newer(a, b *v1alpha1.ScanRequest) bool {
 	if a.ResourceVersion == b.ResourceVersion {
 		return false

@@ -1,9 +1,9 @@
-// Package scheduler gives waiting scans to workers, as fast as the token budgets allow and no faster.
+// Package scheduler assigns waiting scans to workers, as fast as the token budgets allow and no faster.
 //
-// It is a model in memory, fed by watch events: scans, pools, budgets and workers as they are seen. A loop
-// picks the next scans in fair order, reserves tokens and a place at a worker in memory (it assumes), and hands
-// the write to a StatusWriter, many at a time. A write that fails gives everything back. The package is pure:
-// no Kubernetes client, no HTTP, no wall clock.
+// It holds a model in memory, fed by watch events: scans, pools, budgets and workers. A loop picks the next scans in
+// fair order, reserves tokens and a slot at a worker in memory (it assumes the assignment), and passes the writes to a
+// StatusWriter, several at a time. A failed write releases what was reserved and requeues the scan. The package is
+// pure: no Kubernetes client, no HTTP, no wall clock.
 package scheduler
 
 import (
@@ -26,115 +26,139 @@ import (
 
 // StatusWriter folds an event into a scan's status and stores it.
 type StatusWriter interface {
-	// Write returns the newest version of the scan that it knows, also next to an error. It does not return
-	// before it knows whether the write took place, unless ctx ends: it looks again and folds again where the
-	// scan was changed by others or an answer was lost. The error is pipeline.ErrStale or pipeline.ErrFenced
-	// where the scan has moved on so that nothing was stored, and ErrGone where it no longer exists.
+	// Write returns the newest known version of the scan, with an error too. It returns once it is certain whether the
+	// write took place, or when ctx ends: after a conflict or a lost response it reads the scan and folds again. The
+	// error is pipeline.ErrStale or pipeline.ErrFenced if the scan has moved on and nothing was stored, and ErrGone if
+	// the scan no longer exists.
 	Write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event) (*v1alpha1.ScanRequest, error)
 }
 
-// LeaseStore reads workers' Leases.
+// LeaseStore reads and removes the workers' Leases.
 type LeaseStore interface {
-	// Read reads a worker's Lease from the API server itself; found is false where it is gone or released.
+	// Read reads a worker's Lease from the API server, not from a cache; found is false if it is gone or released.
 	Read(ctx context.Context, name types.NamespacedName) (w Worker, found bool, err error)
-	// Remove deletes the expired Lease of a worker, unless it was renewed after w.RenewedAt. A worker that was
-	// frozen and goes on sees from this that its scans are others' now.
+	// Remove deletes the expired Lease of a worker, unless it was renewed after w.RenewedAt. A worker that was frozen
+	// and resumes finds its Lease gone, and so learns that its scans were reassigned.
 	Remove(ctx context.Context, w Worker)
 }
 
 // Options configure a Scheduler. The zero value of a field means its default.
 type Options struct {
-	// Clock tells the time. Required.
+	// Clock is the source of time. Required.
 	Clock clock.WithTicker
-	// Pack is the knowledge pack the workers use too; it decides how large the calls are. Required.
+	// Pack is the knowledge pack that the workers use too. It determines the size of the calls. Required.
 	Pack *knowledge.Pack
 	// Log receives one line per change of state.
 	Log logr.Logger
-	// LeaderTerm makes assignment ids unique between leaders. Required.
+	// LeaderTerm makes assignment ids unique across leaders. Required.
 	LeaderTerm string
-	// MaxWrites bounds the status writes that are under way at the same time. Default 16: at 10 ms a write that is
-	// 1600 a second, and where the API server has no more processor for it, more requests at a time only make it
-	// slower for all, until it ends the watches that it cannot serve in time.
+	// MaxWrites bounds the concurrent status writes. Default 16: at 10 ms per write that is 1600 a second. On an API
+	// server without spare CPU, more concurrency slows down all requests, until watches that fall behind are closed.
 	MaxWrites int
 	// ReasonDelay is how long a reason for waiting must have held before it is written to the scan. Default 5 s.
 	ReasonDelay time.Duration
 	// ReasonsPerSecond bounds the writes of reasons for waiting. Default 20.
 	ReasonsPerSecond int
-	// Observer is told of decisions, for metrics. Default: none.
+	// Observer receives scheduling events, for metrics. Default: none.
 	Observer Observer
-	// ScaleUp is called when a pool's calls begin to want more workers than they did. It is called with the
-	// scheduler's lock held, must not block and must not call back. Default: none.
+	// ScaleUp is called when the calls of a pool need more workers than before. It is called with the scheduler's
+	// lock held; it must not block and must not call back. Default: none.
 	ScaleUp func(pool types.NamespacedName)
 }
 
-// Observer is told what the scheduler does. Its methods are called with the scheduler's lock held and must not
-// call back.
+// Observer receives scheduling events. Its methods are called with the scheduler's lock held; they must not block and
+// must not call back.
 type Observer interface {
-	// Assigned is called when a stage is given to a worker, with the time since the scan began to wait for it.
+	// Assigned is called when a stage is assigned to a worker, with the time since the scan became ready for it.
 	Assigned(pool string, stage v1alpha1.StageName, waited time.Duration)
-	// Settled is called when a try of a stage has ended.
-	Settled(t StageRun)
+	// Settled is called when a run of a stage has ended.
+	Settled(run StageRun)
 	// Dispatched is called when an assignment is stored, with the time since it was decided.
 	Dispatched(took time.Duration)
 	// WriteFailed is called when an assignment could not be stored.
 	WriteFailed()
 }
 
-// StageRun is a try of a stage that has ended.
+// StageRun is one run of a stage that has ended.
 type StageRun struct {
 	// Budget and Model are empty for stages that need no tokens.
 	Budget, Model string
 	Stage         v1alpha1.StageName
-	// Canary says that a worker with its pool's canary settings had it.
+	// Canary is true for a run on a worker with its pool's canary settings.
 	Canary bool
-	// Class is the class of failure, empty for a success.
+	// Class is the failure class, empty for a success.
 	Class v1alpha1.FailureClass
-	// Reserved is what was taken from the budget, Charged what the provider's headers prove it took, zero where
-	// they do not. In tokens.
+	// Reserved is what was reserved from the budget. Charged is what the provider charged, as proved by its headers;
+	// zero without proof. In tokens.
 	Reserved, Charged int64
 	// Usage is what the provider reported.
 	Usage v1alpha1.TokenUsage
-	// Took is the time at the worker.
+	// Took is the duration at the worker.
 	Took time.Duration
 }
 
 // Scheduler is the model and the loop. All methods are safe for concurrent use.
+//
+// Exported methods take the lock; unexported ones expect it to be held, except Run's.
 type Scheduler struct {
+	// Set by New and never changed: readable without the lock.
 	opts Options
 	clk  clock.WithTicker
 	log  logr.Logger
+	// wakeup holds one pending wake-up of the loop. restored is closed by Restore.
+	wakeup   chan struct{}
+	restored chan struct{}
 
-	mu        sync.Mutex
+	// mu guards everything below.
+	mu sync.Mutex
+
+	// The model: what watch events show, and what was decided since.
+	scans   map[types.NamespacedName]*scanState
+	pools   map[types.NamespacedName]*pool
+	budgets map[types.NamespacedName]*budgetState
+	workers map[types.NamespacedName]*worker
+	// queue orders the scans that wait, and estimator learns what calls cost.
 	queue     *queue.Queue
 	estimator *budget.Estimator
-	scans     map[types.NamespacedName]*scanState
-	pools     map[types.NamespacedName]*pool
-	byStage   map[stageKey][]*pool
+
+	// Indexes of the model: updated together with it.
+
+	// byStage lists the pools that run a stage, by name.
+	byStage map[stageKey][]*pool
 	// running counts the assignments by stage.
 	running map[stageKey]int
-	budgets map[types.NamespacedName]*budgetState
-	// groups names the group of each budget; see domain.
-	groups  map[types.NamespacedName]types.NamespacedName
-	workers map[types.NamespacedName]*worker
-	blocked map[queue.Lane]waitReason
-	// claimed are the budgets that fill up for a scan which is first in line, and until when: those behind it,
-	// of other stages too, must not take what it waits for. It is made anew in every cycle.
-	claimed map[types.NamespacedName]time.Time
-	// blockedSince outlives a cycle, which blocked does not.
-	blockedSince  map[queue.Lane]laneWait
-	outbox        []*write      // writes that are not picks: releases and rejections
-	checks        []reasonCheck // scans whose reason for waiting is to be looked at, in order
-	toExplain     []*scanState  // scans whose reason is to be written, in order
-	unschedulable []*scanState  // scans that may never fit, found while picking
-	expired       []Worker      // workers whose Lease is to be removed
-	nextID        uint64
-	writes        int
-	storing       time.Duration // how long it usually takes to store an assignment
-	reasons       *rate.Limiter
+	// groups is the group of each budget; see domain.
+	groups map[types.NamespacedName]types.NamespacedName
 
-	wakeup chan struct{}
-	// restored is closed by Load.
-	restored chan struct{}
+	// Work for the next cycles, in order.
+
+	// outbox holds writes that are not picks: releases and rejections.
+	outbox []*write
+	// expired holds workers whose Lease is to be removed.
+	expired []Worker
+	// reasonChecks holds scans whose reason for waiting is to be checked, toExplain those whose reason is to be written.
+	reasonChecks []reasonCheck
+	toExplain    []*scanState
+	// reasons limits the rate of such writes.
+	reasons *rate.Limiter
+	// blockedSince is how long each lane has been blocked for the same reason.
+	blockedSince map[queue.Lane]laneWait
+
+	// writes counts the writes under way, storing averages how long the store of an assignment takes, and nextID
+	// numbers the assignments.
+	writes  int
+	storing time.Duration
+	nextID  uint64
+
+	// Scratch of the latest pick: cleared before the next one.
+
+	// blocked is the reason why the first scan of each lane could not be assigned. It is read until the next pick.
+	blocked map[queue.Lane]waitReason
+	// claimed holds the budgets that accumulate tokens for the first scan in line, and until when. Scans behind it,
+	// of other stages too, must not take these tokens.
+	claimed map[types.NamespacedName]time.Time
+	// unschedulable holds the scans that no budget can ever admit.
+	unschedulable []*scanState
 }
 
 // stageKey finds the pools that run a stage.
@@ -143,7 +167,7 @@ type stageKey struct {
 	stage     v1alpha1.StageName
 }
 
-// New returns an empty scheduler. Feed it with Load before Run.
+// New returns an empty scheduler. Call Restore before Run.
 func New(opts Options) *Scheduler {
 	if opts.MaxWrites == 0 {
 		opts.MaxWrites = 16
@@ -180,7 +204,7 @@ func New(opts Options) *Scheduler {
 	return s
 }
 
-// wake makes the loop look again.
+// wake makes the loop run another cycle.
 func (s *Scheduler) wake() {
 	select {
 	case s.wakeup <- struct{}{}:

@@ -113,9 +113,9 @@ func TestTokensDecide(t *testing.T) {
 			continue
 		}
 		waiting++
-		want := `^\S+ k? ?tokens ahead, about \d+ (s|min); (1 scan goes|\d+ scans go) first, the token limit of TokenBudget "b" is used up for now$`
+		want := `^\S+ k? ?tokens ahead, about \d+ (s|min); (1 scan goes|\d+ scans go) first, TokenBudget "b" has reached its token limit$`
 		if standing.Ahead == 0 {
-			want = `^next in line, about \d+ s; the token limit of TokenBudget "b" is used up for now; this call needs 1056 tokens$`
+			want = `^next in line, about \d+ s; TokenBudget "b" has reached its token limit; this call needs 1056 tokens$`
 		}
 		if standing.Reason != v1alpha1.ReasonWaitingForTokens || !regexp.MustCompile(want).MatchString(standing.Message) {
 			t.Errorf("scan %d stands at %+v, want the message %s", i, standing, want)
@@ -289,7 +289,7 @@ func TestMissingPartsHoldScans(t *testing.T) {
 	}{
 		"no pool": {
 			setup:      func(w *world) { w.s.BudgetChanged(w.budget("b", 100_000), readyKey) },
-			wantReason: v1alpha1.ReasonWaitingForWorker, wantMessage: "no WorkerPool of the namespace runs stage vision",
+			wantReason: v1alpha1.ReasonWaitingForWorker, wantMessage: "no WorkerPool in this namespace runs stage vision",
 		},
 		"no budget": {
 			setup: func(w *world) {

@@ -11,7 +11,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// QueuePosition is where a waiting scan stands.
+// QueuePosition is the place of a queued scan, its estimated wait and the reason for it.
 type QueuePosition struct {
 	// Ahead is the number of scans that go first, TokensAhead what they reserve.
 	Ahead       int
@@ -19,12 +19,12 @@ type QueuePosition struct {
 	// Wait is the estimated time until the scan is assigned, if WaitKnown.
 	Wait      time.Duration
 	WaitKnown bool
-	// Reason and Message say why the scan waits.
+	// Reason and Message explain why the scan waits.
 	Reason, Message string
 }
 
-// QueuePosition says where a waiting scan stands; ok is false for a scan that does not wait.
-func (s *Scheduler) QueuePosition(name types.NamespacedName) (standing QueuePosition, ok bool) {
+// QueuePosition returns the position of a queued scan; ok is false for a scan that is not queued.
+func (s *Scheduler) QueuePosition(name types.NamespacedName) (position QueuePosition, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.scans[name]
@@ -34,37 +34,7 @@ func (s *Scheduler) QueuePosition(name types.NamespacedName) (standing QueuePosi
 	return s.queuePosition(st, s.clk.Now()), true
 }
 
-// PoolLoad is the work of a pool.
-type PoolLoad struct {
-	// Queued is the number of scans ready for a stage of the pool, without those that back off or are suspended.
-	Queued int
-	// InFlight is the number of scans the pool's workers have.
-	InFlight int
-	// Active is the number of live workers that take work.
-	Active int
-}
-
-// PoolLoad returns the work of a pool; ok is false for a pool that is not known.
-func (s *Scheduler) PoolLoad(name types.NamespacedName) (load PoolLoad, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.pools[name]
-	if p == nil {
-		return PoolLoad{}, false
-	}
-	for w := range p.workers.all() {
-		load.InFlight += w.inFlight
-		if !w.Draining {
-			load.Active++
-		}
-	}
-	for _, stage := range p.spec.Stages {
-		load.Queued += s.queue.Ready(name.Namespace, string(stage))
-	}
-	return load, true
-}
-
-// BudgetStats returns the figures of a budget's ledger; ok is false for a budget that is not known.
+// BudgetStats returns the figures of a budget's ledger; ok is false for an unknown budget.
 func (s *Scheduler) BudgetStats(name types.NamespacedName) (stats budget.Stats, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +45,7 @@ func (s *Scheduler) BudgetStats(name types.NamespacedName) (stats budget.Stats, 
 	return tb.ledger.Stats(s.clk.Now()), true
 }
 
-// BudgetEstimates returns what is known of the calls of a budget's models, the latest first.
+// BudgetEstimates returns the learned costs of calls with a budget's models, the latest first.
 func (s *Scheduler) BudgetEstimates(name types.NamespacedName) []budget.Estimate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +56,7 @@ func (s *Scheduler) BudgetEstimates(name types.NamespacedName) []budget.Estimate
 	return slices.DeleteFunc(s.estimator.Snapshot(), func(e budget.Estimate) bool { return !tb.serves(e.Model) })
 }
 
-// LastProviderError returns what the provider said when it last refused a budget's key or quota.
+// LastProviderError returns the provider's message of the last call that it rejected for a budget's key or quota.
 func (s *Scheduler) LastProviderError(name types.NamespacedName) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +66,7 @@ func (s *Scheduler) LastProviderError(name types.NamespacedName) string {
 	return ""
 }
 
-// Budgets lists the known budgets.
+// Budgets lists the names of the budgets.
 func (s *Scheduler) Budgets() []types.NamespacedName {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,10 +77,10 @@ func (s *Scheduler) Budgets() []types.NamespacedName {
 	return names
 }
 
-// Backlog is a number of scans that wait.
+// Backlog sums up waiting scans.
 type Backlog struct {
 	Scans int
-	// Oldest is how long the one that has waited longest for its stage has.
+	// Oldest is the longest time that one of them has waited for its stage.
 	Oldest time.Duration
 }
 

@@ -10,59 +10,113 @@ import (
 	"github.com/eco2-team/scan-operator/internal/budget"
 )
 
-func TestOutlook(t *testing.T) {
+func TestWaitModel(t *testing.T) {
 	empty, full := capacity{rate: 1000}, capacity{rate: 1000, level: 60_000}
 	tests := map[string]struct {
-		outlook waitModel
-		want    time.Duration
-		wantOK  bool
+		model  waitModel
+		want   time.Duration
+		wantOK bool
 	}{
-		"a full bucket":   {outlook: waitModel{tokens: full, own: 1000, slots: 10}, want: 0, wantOK: true},
-		"an empty bucket": {outlook: waitModel{tokens: empty, own: 1000, slots: 10}, want: time.Second, wantOK: true},
+		"a full bucket":   {model: waitModel{tokens: full, own: 1000, slots: 10}, want: 0, wantOK: true},
+		"an empty bucket": {model: waitModel{tokens: empty, own: 1000, slots: 10}, want: time.Second, wantOK: true},
 		"a bucket that owes": {
-			outlook: waitModel{tokens: capacity{rate: 1000, level: -2000}, own: 1000, slots: 10}, want: 3 * time.Second, wantOK: true,
+			model: waitModel{tokens: capacity{rate: 1000, level: -2000}, own: 1000, slots: 10}, want: 3 * time.Second, wantOK: true,
 		},
 		"others ahead": {
-			outlook: waitModel{tokens: capacity{rate: 1000, level: 500}, own: 1000, ahead: 5, aheadHere: 5, tokensAhead: 5000, slots: 10},
-			want:    5500 * time.Millisecond, wantOK: true,
+			model: waitModel{tokens: capacity{rate: 1000, level: 500}, own: 1000, ahead: 5, aheadForSlots: 5, tokensAhead: 5000, slots: 10},
+			want:  5500 * time.Millisecond, wantOK: true,
 		},
 		"calls under way want their next stage first": { // half of the ten are done in the time it takes
-			outlook: waitModel{tokens: empty, own: 1000, slots: 100, running: 10, follow: 200, seconds: 4}, want: 2 * time.Second, wantOK: true,
+			model: waitModel{tokens: empty, own: 1000, slots: 100, running: 10, answerTokens: 200, callSeconds: 4}, want: 2 * time.Second, wantOK: true,
 		},
 		"those ahead want theirs too": { // 10 s for the tokens ahead, and all answers of the first 12 of the 17 s
-			outlook: waitModel{tokens: empty, own: 1000, slots: 100, ahead: 9, aheadStage: 10, tokensAhead: 9000, follow: 1000, seconds: 5},
-			want:    17071 * time.Millisecond, wantOK: true,
+			model: waitModel{tokens: empty, own: 1000, slots: 100, ahead: 9, aheadInStage: 10, tokensAhead: 9000, answerTokens: 1000, callSeconds: 5},
+			want:  17071 * time.Millisecond, wantOK: true,
 		},
 		"requests are short": {
-			outlook: waitModel{tokens: full, requests: []capacity{{rate: 2, level: 1}}, own: 100, ahead: 10, slots: 100}, want: 5 * time.Second, wantOK: true,
+			model: waitModel{tokens: full, requests: []capacity{{rate: 2, level: 1}}, own: 100, ahead: 10, slots: 100}, want: 5 * time.Second, wantOK: true,
 		},
 		"requests of the day are short": {
-			outlook: waitModel{tokens: full, requests: []capacity{{rate: 100}, {rate: 0.01}}, own: 100, slots: 100}, want: 100 * time.Second, wantOK: true,
+			model: waitModel{tokens: full, requests: []capacity{{rate: 100}, {rate: 0.01}}, own: 100, slots: 100}, want: 100 * time.Second, wantOK: true,
 		},
 		"busy workers": {
-			outlook: waitModel{tokens: full, own: 1000, aheadHere: 9, slots: 10, busy: 10, seconds: 5}, want: 5 * time.Second, wantOK: true,
+			model: waitModel{tokens: full, own: 1000, aheadForSlots: 9, slots: 10, busy: 10, callSeconds: 5}, want: 5 * time.Second, wantOK: true,
 		},
 		"busy workers that run the later stage too": { // ten of the places that become free go to answers
-			outlook: waitModel{tokens: capacity{level: 1e6}, own: 1, aheadHere: 9, slots: 10, busy: 10, running: 10, follow: 1, followHere: true, seconds: 5},
-			want:    10 * time.Second, wantOK: true,
+			model: waitModel{tokens: capacity{level: 1e6}, own: 1, aheadForSlots: 9, slots: 10, busy: 10, running: 10, answerTokens: 1, answersUseSlots: true, callSeconds: 5},
+			want:  10 * time.Second, wantOK: true,
 		},
 		"a held budget": {
-			outlook: waitModel{tokens: full, own: 1000, slots: 10, held: 20 * time.Second}, want: 20 * time.Second, wantOK: true,
+			model: waitModel{tokens: full, own: 1000, slots: 10, held: 20 * time.Second}, want: 20 * time.Second, wantOK: true,
 		},
 		"a slow API server": {
-			outlook: waitModel{tokens: full, own: 1000, ahead: 100, slots: 1000, stores: 50}, want: 2 * time.Second, wantOK: true,
+			model: waitModel{tokens: full, own: 1000, ahead: 100, slots: 1000, storesPerSecond: 50}, want: 2 * time.Second, wantOK: true,
 		},
 		"a slow API server that later stages use first": { // half of the ten are done in the time it takes
-			outlook: waitModel{tokens: capacity{level: 1e9}, own: 1000, ahead: 35, slots: 1000, stores: 20, running: 10, follow: 200, seconds: 4}, want: 2 * time.Second, wantOK: true,
+			model: waitModel{tokens: capacity{level: 1e9}, own: 1000, ahead: 35, slots: 1000, storesPerSecond: 20, running: 10, answerTokens: 200, callSeconds: 4}, want: 2 * time.Second, wantOK: true,
 		},
-		"no worker":              {outlook: waitModel{tokens: full, own: 1000}},
-		"no budget":              {outlook: waitModel{own: 1000, slots: 10}},
-		"no requests":            {outlook: waitModel{tokens: full, requests: []capacity{{}}, own: 1000, slots: 10}},
-		"a stage without tokens": {outlook: waitModel{slots: 10}, want: 0, wantOK: true},
+		"no worker":              {model: waitModel{tokens: full, own: 1000}},
+		"no budget":              {model: waitModel{own: 1000, slots: 10}},
+		"no requests":            {model: waitModel{tokens: full, requests: []capacity{{}}, own: 1000, slots: 10}},
+		"a stage without tokens": {model: waitModel{slots: 10}, want: 0, wantOK: true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, ok := tc.outlook.estimate()
+			got, ok := tc.model.estimate()
+			if ok != tc.wantOK || math.Abs((got-tc.want).Seconds()) > 0.05 {
+				t.Errorf("wait = %s, %t; want %s, %t", got, ok, tc.want, tc.wantOK)
+			}
+		})
+	}
+}
+
+// TestEstimateWait covers what estimateWait adds to the model: several budgets, backoff, and answers.
+func TestEstimateWait(t *testing.T) {
+	stats := budget.New(budget.Limits{TokensPerMinute: 60_000}, t0).Stats(t0)
+	stats.Tokens.Available = 0 // 1000 tokens refill per second
+	held := stats
+	held.Hold, held.ResumeAt = budget.HoldQuotaExhausted, t0.Add(time.Minute)
+	tests := map[string]struct {
+		facts  waitFacts
+		want   time.Duration
+		wantOK bool
+	}{
+		"no budget": {facts: waitFacts{own: 1000, slots: 10}},
+		"one budget": {
+			facts: waitFacts{own: 1000, slots: 10, budgets: []budget.Stats{stats}}, want: time.Second, wantOK: true,
+		},
+		"two budgets": {
+			facts: waitFacts{own: 1000, slots: 10, budgets: []budget.Stats{stats, stats}}, want: time.Second / 2, wantOK: true,
+		},
+		"a held budget beside another": {
+			facts: waitFacts{own: 1000, slots: 10, budgets: []budget.Stats{held, stats}}, want: time.Second, wantOK: true,
+		},
+		"a backoff that ends later": {
+			facts: waitFacts{own: 1000, slots: 10, budgets: []budget.Stats{stats}, notBefore: t0.Add(5 * time.Second)}, want: 5 * time.Second, wantOK: true,
+		},
+		"a backoff that ends earlier": {
+			facts: waitFacts{own: 1000, slots: 10, budgets: []budget.Stats{stats}, notBefore: t0.Add(time.Second / 2)}, want: time.Second, wantOK: true,
+		},
+		"answers of the running scans go first": { // half of the ten are done in the time it takes
+			facts: waitFacts{
+				own: 1000, slots: 100, callSeconds: 4, running: 10, budgets: []budget.Stats{stats}, answers: &answerFacts{tokens: 200},
+			}, want: 2 * time.Second, wantOK: true,
+		},
+		"answers at other workers take no slot": { // of the nine ahead, four are answers: five photos and the scan itself need slots
+			facts: waitFacts{
+				own: 0, ahead: 9, slots: 10, busy: 10, callSeconds: 5, answers: &answerFacts{ready: 4},
+			}, want: 3 * time.Second, wantOK: true,
+		},
+		"answers at the same workers take slots": {
+			facts: waitFacts{
+				own: 0, ahead: 9, slots: 10, busy: 10, callSeconds: 5, answers: &answerFacts{ready: 4, sameWorkers: true},
+			}, want: 5 * time.Second, wantOK: true,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			tc.facts.now = t0
+			got, ok := estimateWait(tc.facts)
 			if ok != tc.wantOK || math.Abs((got-tc.want).Seconds()) > 0.05 {
 				t.Errorf("wait = %s, %t; want %s, %t", got, ok, tc.want, tc.wantOK)
 			}
@@ -244,22 +298,21 @@ func TestHeldBudgetsLetNothingThrough(t *testing.T) {
 	}
 	for title, tc := range tests {
 		t.Run(title, func(t *testing.T) {
-			w := newWorld(t)
-			var payers []*budgetState
+			var stats []budget.Stats
 			for _, prepare := range tc.ledgers {
 				l := budget.New(budget.Limits{TokensPerMinute: 60_000, RequestsPerMinute: 600}, t0)
 				if prepare != nil {
 					prepare(l)
 				}
-				payers = append(payers, &budgetState{ledger: l})
+				stats = append(stats, l.Stats(t0))
 			}
-			var o waitModel
-			w.s.addBudgets(&o, payers)
-			if o.held != tc.wantHeld || math.Abs(o.tokens.level-tc.wantTokens.level) > 1000 || math.Abs(o.tokens.rate-tc.wantTokens.rate) > 5 {
-				t.Errorf("held for %s, then %+v; want %s and %+v", o.held, o.tokens, tc.wantHeld, tc.wantTokens)
+			var m waitModel
+			m.addBudgets(stats, t0)
+			if m.held != tc.wantHeld || math.Abs(m.tokens.level-tc.wantTokens.level) > 1000 || math.Abs(m.tokens.rate-tc.wantTokens.rate) > 5 {
+				t.Errorf("held for %s, then %+v; want %s and %+v", m.held, m.tokens, tc.wantHeld, tc.wantTokens)
 			}
-			if fed := tc.wantTokens.rate > 0; fed != (len(o.requests) > 0) {
-				t.Errorf("requests are limited to %+v", o.requests)
+			if admits := tc.wantTokens.rate > 0; admits != (len(m.requests) > 0) {
+				t.Errorf("requests are limited to %+v", m.requests)
 			}
 		})
 	}

@@ -9,26 +9,26 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Worker is a worker as its Lease describes it.
+// Worker is a worker, as described by its Lease.
 type Worker struct {
-	// Name is the worker's namespace and identity, which is its Lease's name.
+	// Name is the name of the worker's Lease: its namespace and identity.
 	Name types.NamespacedName
 	// Pool is the name of its WorkerPool.
 	Pool string
 	// Pod is the name of its pod.
 	Pod string
-	// PodUID tells its pod from all others, where the worker knows it.
+	// PodUID identifies its pod; empty if the worker does not report it.
 	PodUID types.UID
-	// Canary says that it runs with its pool's canary settings.
+	// Canary is true for a worker with its pool's canary settings.
 	Canary bool
 	// Capacity is the number of scans it runs at a time.
 	Capacity int
-	// Draining says that it takes no more work.
+	// Draining is true for a worker that takes no more scans.
 	Draining bool
-	// RenewedAt is the Lease's renewal time, by the worker's clock. It is only compared with itself and within a
+	// RenewedAt is the Lease's renewal time, by the worker's clock. It is only compared with renewals of the same
 	// pod.
 	RenewedAt time.Time
-	// LeaseDuration is how long after a renewal the worker is believed to live.
+	// LeaseDuration is how long the worker is presumed alive after a renewal.
 	LeaseDuration time.Duration
 }
 
@@ -36,30 +36,30 @@ type Worker struct {
 type worker struct {
 	Worker
 	inFlight int
-	// expires is when the worker is presumed dead, by our clock: counted from when we saw the renewal, so that
-	// the worker's clock does not matter.
+	// expires is when the worker is presumed dead, by the leader's clock: it counts from when the renewal was seen,
+	// so the worker's clock does not matter.
 	expires time.Time
-	// nextLeaseCheck is when the Lease is to be read again because no renewal was seen: lookAhead before it expires, and
-	// when it does. looking is set while it is being read, stale when the first look found no renewal.
+	// nextLeaseCheck is when to read the Lease if no renewal is seen: leaseCheckAhead before it expires, and again
+	// when it expires. checkingLease is true during a read, stale after a first read that found no renewal.
 	nextLeaseCheck time.Time
 	checkingLease  bool
 	stale          bool
 	index          int // in its pool's heap, -1 when not in it
 }
 
-// lookAhead is how long before a Lease expires it is first looked at. A worker that could not reach the API
-// server tries again every second, so that two looks this far apart with no renewal in between mean that it is
-// gone, and not that the API server was away.
+// leaseCheckAhead is how long before its expiry a Lease is first read. A worker that cannot reach the API server
+// retries every second. So two reads this far apart without a renewal in between mean that the worker is gone, not
+// that the API server was unavailable.
 const leaseCheckAhead = 2 * time.Second
 
-// renewed notes a sign of life.
+// renewed extends the worker's life by a Lease duration.
 func (w *worker) renewed(now time.Time, lease time.Duration) {
 	w.expires = now.Add(lease)
 	w.nextLeaseCheck = w.expires.Add(-leaseCheckAhead)
 	w.stale = false
 }
 
-// free says whether the worker takes another scan.
+// free reports whether the worker has a free slot.
 func (w *worker) free() bool { return !w.Draining && w.inFlight < w.Capacity }
 
 // workerHeap orders the active workers of a pool, least loaded first.
@@ -98,7 +98,7 @@ func (h *workerHeap) Pop() any {
 	return w
 }
 
-// WorkerChanged registers a worker or notes its renewal.
+// WorkerChanged registers a worker or processes its renewal.
 func (s *Scheduler) WorkerChanged(info Worker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +109,7 @@ func (s *Scheduler) WorkerChanged(info Worker) {
 		s.workers[info.Name] = w
 		w.inFlight = s.runsOf(info.Name)
 		s.log.Info("worker registered", "worker", info.Name.Name, "pool", info.Pool, "capacity", info.Capacity)
-	} else if !info.Draining && w.Draining != info.Draining || info.Draining && !w.Draining {
+	} else if info.Draining != w.Draining {
 		s.log.Info("worker changed", "worker", info.Name.Name, "pool", info.Pool, "draining", info.Draining)
 	}
 	if !info.RenewedAt.Equal(w.RenewedAt) || w.expires.IsZero() {
@@ -126,8 +126,8 @@ func (s *Scheduler) WorkerChanged(info Worker) {
 	s.wake()
 }
 
-// dropPredecessors ends the workers that were in the same pod before. A pod runs one worker at a time, so that a
-// crashed one need not be waited for until its Lease expires, and is given nothing more.
+// dropPredecessors drops the earlier workers of the same pod. A pod runs one worker at a time, so a crashed one need not
+// be waited for until its Lease expires.
 func (s *Scheduler) dropPredecessors(w *worker) {
 	if w.PodUID == "" {
 		return
@@ -140,7 +140,7 @@ func (s *Scheduler) dropPredecessors(w *worker) {
 	}
 }
 
-// WorkerGone forgets a worker whose Lease was deleted, and takes its scans back.
+// WorkerGone drops a worker whose Lease was deleted, and releases its scans.
 func (s *Scheduler) WorkerGone(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +150,7 @@ func (s *Scheduler) WorkerGone(name types.NamespacedName) {
 	}
 }
 
-// dueLeaseChecks returns the workers whose Lease is to be read again, and when the next one will be.
+// dueLeaseChecks returns the workers whose Lease is to be read now, and when the next one is due.
 func (s *Scheduler) dueLeaseChecks(now time.Time) (overdue []types.NamespacedName, next time.Time) {
 	for _, w := range s.workers {
 		switch {
@@ -165,8 +165,8 @@ func (s *Scheduler) dueLeaseChecks(now time.Time) (overdue []types.NamespacedNam
 	return overdue, next
 }
 
-// leaseChecked takes note of what the API server says of a worker that was not seen to renew. The watch may be behind
-// or the API server may have been away: only its own word that nothing was renewed, twice, ends a worker.
+// leaseChecked processes a read of a Lease for which no renewal was seen. The watch may lag, or the API server may have
+// been unavailable, so a worker is dropped only after two reads without a renewal.
 func (s *Scheduler) leaseChecked(name types.NamespacedName, info Worker, found bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +177,8 @@ func (s *Scheduler) leaseChecked(name types.NamespacedName, info Worker, found b
 	}
 	w.checkingLease = false
 	switch {
-	case err != nil: // nobody can renew now; each has a whole Lease from here
-		s.log.V(1).Info("could not look after a worker", "worker", name.Name, "err", err.Error())
+	case err != nil: // the API server is unavailable to workers too: count a whole Lease from now
+		s.log.V(1).Info("read of a worker's Lease failed", "worker", name.Name, "err", err.Error())
 		w.renewed(now, w.LeaseDuration)
 	case !found:
 		s.dropWorker(w, v1alpha1.FailureDrained, "the worker's Lease was released")
@@ -192,14 +192,14 @@ func (s *Scheduler) leaseChecked(name types.NamespacedName, info Worker, found b
 	default:
 		w.stale = true
 		w.nextLeaseCheck = w.expires
-		if !now.Before(w.expires) { // it was looked at too late: give it the time between two looks
+		if !now.Before(w.expires) { // this read came too late: allow the time between two reads
 			w.expires = now.Add(leaseCheckAhead)
 			w.nextLeaseCheck = w.expires
 		}
 	}
 }
 
-// dropWorker forgets a worker and releases what it had.
+// dropWorker removes a worker and releases its scans.
 func (s *Scheduler) dropWorker(w *worker, class v1alpha1.FailureClass, why string) {
 	s.unheap(w)
 	delete(s.workers, w.Name)
@@ -211,7 +211,7 @@ func (s *Scheduler) dropWorker(w *worker, class v1alpha1.FailureClass, why strin
 	}
 }
 
-// runsOf counts the runs that a worker has, as far as they are known.
+// runsOf counts the known runs of a worker.
 func (s *Scheduler) runsOf(name types.NamespacedName) int {
 	n := 0
 	for _, st := range s.scans {
@@ -222,7 +222,7 @@ func (s *Scheduler) runsOf(name types.NamespacedName) int {
 	return n
 }
 
-// addInFlight changes the number of scans a worker has.
+// addInFlight changes the number of scans at a worker.
 func (s *Scheduler) addInFlight(name types.NamespacedName, delta int) {
 	if w := s.workers[name]; w != nil {
 		w.inFlight += delta
@@ -230,7 +230,7 @@ func (s *Scheduler) addInFlight(name types.NamespacedName, delta int) {
 	}
 }
 
-// reheap puts a worker where it belongs in its pool's heap.
+// reheap restores a worker's place in its pool's heap.
 func (s *Scheduler) reheap(w *worker) {
 	p := s.pools[types.NamespacedName{Namespace: w.Name.Namespace, Name: w.Pool}]
 	switch {
@@ -249,7 +249,7 @@ func (s *Scheduler) unheap(w *worker) {
 	w.index = -1
 }
 
-// earliest is the earlier of two instants, of which zero means none.
+// earliest is the earlier of two times, of which zero means never.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

@@ -91,6 +91,7 @@ func TestReach(t *testing.T) {
 		{"internal/queue/...", impure, "decisions are pure"},
 		{"internal/autoscale/...", impure, "decisions are pure"},
 		{"internal/scheduler", impure, "decisions are pure"},
+		{"internal/scheduler", []string{"internal/autoscale"}, "controllers convert the scheduler's demand to the autoscaler's input"},
 		{
 			"cmd/api",
 			[]string{"internal/scheduler", "internal/queue", "internal/budget", "internal/autoscale"},

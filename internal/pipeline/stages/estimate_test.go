@@ -36,16 +36,15 @@ func TestEstimateStageIsThePriceOfTheCall(t *testing.T) {
 		if call, ok := StageCall(pack, scan); ok {
 			want = EstimateCall(call).Total()
 		}
-		a := scan.Assignment
-		if got := EstimateStage(pack, scan.Spec, scan.Result, stage, a.Model, a.MaxOutputTokens, a.ImageDetail); got != want {
+		if got := EstimateStage(pack, scan); got != want {
 			t.Errorf("%s: estimated %d, the call is priced %d", stage, got, want)
 		}
 		if pipeline.NeedsTokens(stage) != (want > 0) {
 			t.Errorf("%s is priced %d", stage, want)
 		}
 	}
-	scan.Result.DisposalRules = nil
-	if got := EstimateStage(pack, scan.Spec, scan.Result, v1alpha1.StageAnswer, "gpt-4o", 800, v1alpha1.ImageDetailLow); got != 0 {
+	scan.Result.DisposalRules, scan.Assignment.Stage = nil, v1alpha1.StageAnswer
+	if got := EstimateStage(pack, scan); got != 0 {
 		t.Errorf("an answer without a rule sends no call, but is priced %d", got)
 	}
 }
@@ -54,10 +53,11 @@ func TestEstimateStageIsThePriceOfTheCall(t *testing.T) {
 func BenchmarkEstimateStage(b *testing.B) {
 	pack, scan := knowledge.Default(), classifiedScan()
 	for _, stage := range []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageAnswer} {
+		scan.Assignment = v1alpha1.Assignment{Stage: stage, Model: "gpt-5.4-mini", MaxOutputTokens: 800, ImageDetail: v1alpha1.ImageDetailLow}
 		b.Run(string(stage), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if EstimateStage(pack, scan.Spec, scan.Result, stage, "gpt-5.4-mini", 800, v1alpha1.ImageDetailLow) == 0 {
+				if EstimateStage(pack, scan) == 0 {
 					b.Fatal("no price")
 				}
 			}
