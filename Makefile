@@ -82,7 +82,7 @@ build: ## Build the product's programs and those of the local stack into bin/.
 	go build $(BUILDFLAGS) -o $(BIN)/ $(PROGRAMS)
 
 .PHONY: k8s
-k8s: ## Build etcd, kube-apiserver and kubectl into bin/k8s (once).
+k8s: ## Build etcd, kube-apiserver, kube-controllers and kubectl into bin/k8s (once).
 	@dev/controlplane/build.sh $(K8S)
 
 .PHONY: tools

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds etcd, kube-apiserver and kubectl into bin/k8s, once.
+# Builds etcd, kube-apiserver, kube-controllers and kubectl into bin/k8s, once.
 #
-# The three are one program under three names (see main.go). The result is kept
-# under a hash of the module and the Go version, so a second call returns at
-# once and a changed version is built anew. The Go module proxy is the only
-# thing asked for anything.
+# They are one program under four names (see main.go). The result is kept under
+# a hash of the module and the Go version: a second call returns at once, and a
+# changed version is built again. Needs network access to the Go module proxy
+# only.
 #
 # usage: dev/controlplane/build.sh [output directory]   (default bin/k8s)
 set -euo pipefail
@@ -14,6 +14,8 @@ out=${1:-$here/../../bin/k8s}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 cd "$here"
+
+names=(etcd kube-apiserver kube-controllers kubectl)
 
 say() { printf 'control plane: %s\n' "$*"; }
 
@@ -25,8 +27,11 @@ version=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' go.mod)
 key=$({ go version && go env GOOS GOARCH && cat go.mod go.sum ./*.go build.sh; } | checksum)
 
 built() {
-	[[ -f $out/.key && $(<"$out/.key") == "$key" ]] &&
-		[[ -x $out/etcd && -x $out/kube-apiserver && -x $out/kubectl ]]
+	[[ -f $out/.key && $(<"$out/.key") == "$key" ]] || return 1
+	local name
+	for name in "${names[@]}"; do
+		[[ -x $out/$name ]] || return 1
+	done
 }
 
 if built; then
@@ -65,17 +70,17 @@ echo $$ >"$lock/pid"
 rm -rf "$out"/.build.*
 work=$(mktemp -d "$out/.build.XXXXXX")
 if built; then
-	say "Kubernetes $version was built meanwhile"
+	say "Kubernetes $version was built by another call"
 	exit 0
 fi
 
 started=$SECONDS
-say "building etcd, kube-apiserver and kubectl $version from source into $out"
-say "this happens once; expect 4 to 8 minutes on two cores with nothing cached"
+say "building ${names[*]} $version from source into $out"
+say "this happens once and takes 4 to 8 minutes on two cores with an empty cache"
 
-# Go names every module it fetches on stderr; that is the progress of this step.
+# Go prints every module that it downloads to stderr, which shows the progress of this step.
 total=$(go list -deps -f '{{.ImportPath}}' . | wc -l | tr -d ' ')
-say "$((SECONDS - started)) s: sources are here, at most $total packages to compile"
+say "$((SECONDS - started)) s: sources downloaded, at most $total packages to compile"
 
 IFS=. read -r major minor _ <<<"${version#v}"
 ldflags="-s -w"
@@ -107,15 +112,15 @@ while kill -0 "$build_pid" 2>/dev/null; do
 done
 if ! wait "$build_pid"; then
 	build_pid=
-	say "the build failed after $((SECONDS - started)) s; the compiler's last words:" >&2
+	say "the build failed after $((SECONDS - started)) s; the end of the compiler's output:" >&2
 	tail -n 40 "$log" >&2
 	exit 1
 fi
 build_pid=
 
-# Hard links: one file on disk, and argv[0] still tells the names apart.
+# Hard links: one file on disk, and argv[0] selects the program.
 rm -f "$out/.key"
-for name in etcd kube-apiserver kubectl; do
+for name in "${names[@]}"; do
 	ln -f "$work/controlplane" "$work/$name" 2>/dev/null || cp "$work/controlplane" "$work/$name"
 	mv -f "$work/$name" "$out/$name"
 done

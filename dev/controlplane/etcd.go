@@ -2,7 +2,7 @@ package main
 
 import "go.etcd.io/etcd/server/v3/etcdmain"
 
-// runEtcd hands over to etcd, which exits the process itself on failure.
+// runEtcd runs etcd, which exits the process itself on failure.
 func runEtcd(args []string) int {
 	etcdmain.Main(args)
 	return 0

@@ -1,8 +1,9 @@
-// Command controlplane is etcd, kube-apiserver and kubectl in one program.
+// Command controlplane is etcd, kube-apiserver, kube-controllers and kubectl in
+// one program.
 //
-// It acts as the one whose name it is called by, so the three share a single
-// link step and most of their code on disk. dev/controlplane/build.sh builds
-// it and puts the three names next to each other.
+// The name it is started under selects which of them it runs, so they share one
+// link step and most of their code on disk. dev/controlplane/build.sh builds it
+// and links it under all four names.
 package main
 
 import (
@@ -13,11 +14,12 @@ import (
 	"strings"
 )
 
-// programs maps the name the binary is called by to what it then does.
+// programs maps the name that the binary is started under to the program.
 var programs = map[string]func(args []string) int{
-	"etcd":           runEtcd,
-	"kube-apiserver": runAPIServer,
-	"kubectl":        runKubectl,
+	"etcd":             runEtcd,
+	"kube-apiserver":   runAPIServer,
+	"kubectl":          runKubectl,
+	"kube-controllers": runControllers,
 }
 
 func main() {
@@ -29,7 +31,7 @@ func main() {
 			names = append(names, n)
 		}
 		slices.Sort(names)
-		fmt.Fprintf(os.Stderr, "called as %q, but this program answers to these names only: %s\n",
+		fmt.Fprintf(os.Stderr, "started as %q, which is none of %s: start it under one of these names\n",
 			name, strings.Join(names, ", "))
 		os.Exit(2)
 	}

@@ -1,8 +1,7 @@
-// Package localkubelet plays a one-node cluster for Deployments on the machine it
-// runs on: the Deployment controller's part (pods, rolling updates, scale-down
-// order, status), the kubelet's (volumes, credentials, processes, probes,
-// restarts, graceful ends), and the garbage collector's (Deployments and Leases
-// whose owners are gone).
+// Package localkubelet runs the pods of one namespace as processes of the machine
+// it runs on. It does the kubelet's work (volumes, credentials, processes,
+// probes, restarts, graceful ends), and binds pods that have no node to itself.
+// The pods come from Kubernetes' own controllers: see dev/controlplane.
 //
 // The containers are plain child processes of the node, taken from one
 // directory that stands for every image's root. What differs from a cluster,
@@ -14,9 +13,8 @@
 //   - Processes share the host's network. Each pod has a loopback address of its
 //     own (127.1.x.y) as pod IP, so equal ports do not clash as long as programs
 //     listen on their pod IP and not on every address.
-//   - There is no ReplicaSet between a Deployment and its pods, so there are no
-//     older revisions to go back to, and a paused Deployment scales with its
-//     current template.
+//   - There is no Node object, and no scheduler that weighs requests, affinities
+//     or taints.
 //   - Pods get their API credentials as a kubeconfig named by KUBECONFIG, with
 //     a token of their service account that is kept fresh; the in-cluster
 //     files and variables are not there.

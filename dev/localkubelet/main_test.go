@@ -14,27 +14,68 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/eco2-team/scan-operator/dev/localkubelet/process"
 )
 
 // roleEnv makes the test binary play a container's program.
 const roleEnv = "LOCALNODE_TEST_ROLE"
 
-// apiServer is started by the first test that needs one.
+// apiServer is started by the first test that needs one, with Kubernetes' own controllers beside it.
 var apiServer = sync.OnceValues(func() (*rest.Config, error) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+	assets := os.Getenv("KUBEBUILDER_ASSETS")
+	if assets == "" {
 		return nil, errors.New("KUBEBUILDER_ASSETS is not set: run the tests with make test, or build the API server with make k8s and set it to bin/k8s")
 	}
-	return testEnv.Start()
+	config, err := testEnv.Start()
+	if err != nil {
+		return nil, err
+	}
+	return config, startControllers(filepath.Join(assets, "kube-controllers"))
 })
 
-var testEnv = &envtest.Environment{}
+var (
+	testEnv     = &envtest.Environment{}
+	controllers *process.Process
+	scratch     string // of the controllers
+)
+
+func startControllers(program string) error {
+	user, err := testEnv.AddUser(envtest.User{Name: "system:kube-controller-manager"}, nil)
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := user.KubeConfig()
+	if err != nil {
+		return err
+	}
+	if scratch, err = os.MkdirTemp("", "kube-controllers-"); err != nil {
+		return err
+	}
+	path := filepath.Join(scratch, "kubeconfig")
+	if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
+		return err
+	}
+	controllers, err = process.Start(process.Spec{
+		Path: program, Args: []string{"--kubeconfig=" + path}, Dir: scratch, LogFile: filepath.Join(scratch, "log"),
+	})
+	return err
+}
 
 func TestMain(m *testing.M) {
 	if role, ok := os.LookupEnv(roleEnv); ok {
 		os.Exit(play(role))
 	}
 	code := m.Run()
+	if controllers != nil {
+		controllers.StopWithin(clock.RealClock{}, patience, nil)
+		if err := os.RemoveAll(scratch); err != nil {
+			fmt.Fprintln(os.Stderr, "remove the controllers' directory:", err)
+			code = 1
+		}
+	}
 	if testEnv.Config != nil {
 		if err := testEnv.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stop the API server:", err)

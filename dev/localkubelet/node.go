@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -29,10 +28,8 @@ import (
 
 // Options say what the node runs and where.
 type Options struct {
-	// Namespace is the one whose Deployments and pods the node runs.
+	// Namespace is the one whose pods the node runs.
 	Namespace string
-	// Selector narrows the Deployments by their labels; nil takes all.
-	Selector labels.Selector
 	// Name is the node's name in the pods' spec.nodeName; default "local".
 	Name string
 	// RootFS is the directory that stands for every image's root: a container
@@ -47,25 +44,24 @@ type Options struct {
 	RestartBackoff RestartBackoff
 	// Clock is for tests; default the real one.
 	Clock clock.WithTicker
-	// Log receives one line per thing that went wrong in the node itself. What
-	// happens to pods is in their events and status.
+	// Log receives the node's own errors. What happens to pods is in their events
+	// and status.
 	Log logr.Logger
 }
 
-// Node runs a namespace's Deployments as processes of this machine.
+// Node runs a namespace's pods as processes of this machine.
 type Node struct {
 	opts      Options
 	config    *rest.Config
 	client    kubernetes.Interface
-	collector *collector
 	clock     clock.WithTicker
 	log       logr.Logger
 	objects   *objectSources
 	addresses *addresses
-	queue     workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	unbound   workqueue.TypedRateLimitingInterface[types.NamespacedName] // pods without a node
 	recorder  record.EventRecorder
 
-	// hurry ends the calls and grace periods that a stopping node allows.
+	// hurry ends the calls and grace periods of a node that stops.
 	hurry  context.Context //nolint:containedctx // lives as long as the node; Hurry cancels it
 	cancel context.CancelFunc
 
@@ -76,17 +72,14 @@ type Node struct {
 }
 
 // New prepares a node for the API server behind config, whose user must be
-// allowed to manage Deployments, pods, events and tokens and to read Secrets
-// and ConfigMaps in the namespace. Run starts it.
+// allowed to bind, update and delete pods, to create events and tokens, and to
+// read Secrets and ConfigMaps in the namespace. Run starts it.
 func New(config *rest.Config, opts Options) (*Node, error) {
 	if opts.Namespace == "" || opts.RootFS == "" || opts.Dir == "" || opts.LogDir == "" {
 		return nil, errors.New("local node: Namespace, RootFS, Dir and LogDir must be set")
 	}
 	if opts.Name == "" {
 		opts.Name = "local"
-	}
-	if opts.Selector == nil {
-		opts.Selector = labels.Everything()
 	}
 	if opts.Clock == nil {
 		opts.Clock = clock.RealClock{}
@@ -112,26 +105,22 @@ func New(config *rest.Config, opts Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local node: %w", err)
 	}
-	collector, err := newCollector(config, client, opts.Namespace, opts.Log)
-	if err != nil {
-		return nil, err
-	}
-	// What clients of the pods need to know about the server.
+	// The pods' kubeconfigs name the server and its CA.
 	server := rest.CopyConfig(config)
 	if err := rest.LoadTLSFiles(server); err != nil {
 		return nil, fmt.Errorf("local node: read the API server's CA: %w", err)
 	}
 	hurry, cancel := context.WithCancel(context.Background())
 	return &Node{
-		opts: opts, config: server, client: client, collector: collector, clock: opts.Clock, log: opts.Log,
-		queue: workqueue.NewTypedRateLimitingQueue(
+		opts: opts, config: server, client: client, clock: opts.Clock, log: opts.Log,
+		unbound: workqueue.NewTypedRateLimitingQueue(
 			workqueue.DefaultTypedControllerRateLimiter[types.NamespacedName]()),
 		runners: map[types.UID]*podRunner{},
 		hurry:   hurry, cancel: cancel,
 	}, nil
 }
 
-// Run plays the node until ctx ends, then stops every pod's processes
+// Run runs the namespace's pods until ctx ends, then stops every pod's processes
 // gracefully, within their grace periods, and returns when all are gone. The
 // pods' objects stay as they are.
 func (n *Node) Run(ctx context.Context) error {
@@ -162,18 +151,17 @@ func (n *Node) Run(ctx context.Context) error {
 		return fmt.Errorf("local node: read the namespace's objects: %w", result.Err)
 	}
 
-	var controller sync.WaitGroup
-	controller.Go(func() { n.runController(ctx) })
-	controller.Go(func() { n.collector.run(ctx) })
+	var scheduler sync.WaitGroup
+	scheduler.Go(func() { n.runScheduler(ctx) })
 	<-ctx.Done()
-	n.queue.ShutDown()
-	controller.Wait()
+	n.unbound.ShutDown()
+	scheduler.Wait()
 	n.drain()
 	return nil
 }
 
 // ensureDefaultServiceAccount creates the account that pods use when they name
-// none, which in a cluster is the controller manager's part.
+// none. A cluster's service account controller does it.
 func (n *Node) ensureDefaultServiceAccount(ctx context.Context) error {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: n.opts.Namespace}}
 	_, err := n.client.CoreV1().ServiceAccounts(n.opts.Namespace).Create(ctx, account, metav1.CreateOptions{})
@@ -183,7 +171,7 @@ func (n *Node) ensureDefaultServiceAccount(ctx context.Context) error {
 	return nil
 }
 
-// Hurry makes a stopping node end its pods' processes at once.
+// Hurry ends the pods' processes at once when the node stops.
 func (n *Node) Hurry() {
 	n.cancel()
 	n.nudgeAll()
@@ -202,7 +190,7 @@ func (n *Node) Signal(pod string, sig syscall.Signal) error {
 	return fmt.Errorf("the node runs no pod %q", pod)
 }
 
-// watch connects what happens in the namespace to who has to know.
+// watch adds the handlers of the namespace's objects to the informers.
 func (n *Node) watch(factory informers.SharedInformerFactory) error {
 	secrets, configMaps := factory.Core().V1().Secrets(), factory.Core().V1().ConfigMaps()
 	n.objects = &objectSources{
@@ -220,11 +208,6 @@ func (n *Node) watch(factory informers.SharedInformerFactory) error {
 	}{
 		{secrets.Informer(), anyChange},
 		{configMaps.Informer(), anyChange},
-		{factory.Apps().V1().Deployments().Informer(), cache.ResourceEventHandlerFuncs{
-			AddFunc:    n.enqueueDeployment,
-			UpdateFunc: func(_, obj any) { n.enqueueDeployment(obj) },
-			DeleteFunc: n.enqueueDeployment,
-		}},
 		{factory.Core().V1().Pods().Informer(), cache.ResourceEventHandlerFuncs{
 			AddFunc:    n.podChanged,
 			UpdateFunc: func(_, obj any) { n.podChanged(obj) },
@@ -241,10 +224,15 @@ func (n *Node) watch(factory informers.SharedInformerFactory) error {
 
 func (n *Node) podChanged(obj any) {
 	pod, ok := obj.(*corev1.Pod)
-	if !ok || pod.Spec.NodeName != n.opts.Name {
+	if !ok {
 		return
 	}
-	n.enqueueOwner(pod)
+	if unscheduled(pod) {
+		n.unbound.Add(types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
+	}
+	if pod.Spec.NodeName != n.opts.Name {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if r, ok := n.runners[pod.UID]; ok {
@@ -272,7 +260,6 @@ func (n *Node) podDeleted(obj any) {
 	if !ok {
 		return
 	}
-	n.enqueueOwner(pod)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if r, ok := n.runners[pod.UID]; ok {
@@ -320,7 +307,7 @@ type objectSources struct {
 
 func (s *objectSources) secret(name string) *corev1.Secret {
 	secret, err := s.secrets.Get(name)
-	if err != nil { // a lister knows no other error than "not found"
+	if err != nil { // a lister has no other error than "not found"
 		return nil
 	}
 	return secret
@@ -334,15 +321,10 @@ func (s *objectSources) configMap(name string) *corev1.ConfigMap {
 	return cm
 }
 
-// ignoreNotFound is for deletions, which are content with an object gone.
+// ignoreNotFound drops the errors of a call whose object is gone or replaced.
 func ignoreNotFound(err error) error {
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
 	return err
-}
-
-// onlyIfUID restricts a deletion to this very object, not a namesake.
-func onlyIfUID(uid types.UID) metav1.DeleteOptions {
-	return metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}
 }

@@ -195,9 +195,14 @@ func (f *fixture) awaitGone(name string) {
 
 func awaitGone(f *fixture, client rest.Interface, resource string, kind runtime.Object, name string) {
 	f.Helper()
+	awaitGoneIn(f, f.namespace, client, resource, kind, name)
+}
+
+func awaitGoneIn(f *fixture, namespace string, client rest.Interface, resource string, kind runtime.Object, name string) {
+	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
-	lw := cache.NewListWatchFromClient(client, resource, f.namespace, fields.OneTermEqualSelector("metadata.name", name))
+	lw := cache.NewListWatchFromClient(client, resource, namespace, fields.OneTermEqualSelector("metadata.name", name))
 	_, err := toolswatch.UntilWithSync(ctx, lw, kind,
 		func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil },
 		func(event watch.Event) (bool, error) { return event.Type == watch.Deleted, nil })
@@ -269,8 +274,9 @@ func complete(n int32) func(d *appsv1.Deployment) bool {
 }
 
 func isReady(p *corev1.Pod) bool {
-	_, ready := readySince(p)
-	return ready
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 func TestPodsRunWithAddressesEnvironmentVolumesAndCredentials(t *testing.T) {
@@ -563,6 +569,21 @@ func TestObjectsGoWithTheirOwners(t *testing.T) {
 	}
 	if _, err := leases.Get(t.Context(), "of-nobody", metav1.GetOptions{}); err != nil {
 		t.Errorf("a Lease without an owner: %v, want it to stay", err)
+	}
+}
+
+func TestDeletedNamespaceGoesWithItsPods(t *testing.T) {
+	f := newFixture(t)
+	f.deployment("serve", 1)
+	f.awaitDeployment("an available pod", complete(1))
+	process := pid(t, &f.pods()[0])
+	namespaces := f.client.CoreV1().Namespaces()
+	if err := namespaces.Delete(t.Context(), f.namespace, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	awaitGoneIn(f, metav1.NamespaceAll, f.client.CoreV1().RESTClient(), "namespaces", &corev1.Namespace{}, f.namespace)
+	if processExists(process) {
+		t.Errorf("process %d outlived its namespace", process)
 	}
 }
 

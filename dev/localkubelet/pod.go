@@ -335,3 +335,7 @@ func gracePeriod(pod *corev1.Pod) time.Duration {
 	}
 	return time.Duration(seconds) * time.Second
 }
+
+func finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}

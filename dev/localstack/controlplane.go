@@ -127,6 +127,24 @@ func (s *Stack) apiServerComponent(ctx context.Context, pki *authority, etcdURL 
 	return c, nil
 }
 
+// controllersName is Kubernetes' Deployment, ReplicaSet, garbage collector and
+// namespace controllers in one program; see dev/controlplane.
+const controllersName = "kube-controllers"
+
+// startControllers runs Kubernetes' own controllers. The CRDs are installed
+// before: the garbage collector looks for new kinds only every 30 seconds.
+func (s *Stack) startControllers(ctx context.Context) error {
+	address, err := freeAddress(ctx, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	c := s.component(controllersName, filepath.Join(s.opts.K8sDir, controllersName), []string{
+		"--kubeconfig=" + s.componentKubeconfig(controllersName), "--bind-address=" + address,
+	})
+	c.ready = answers("http://" + address + "/readyz")
+	return s.launch(ctx, c, "Deployments, ReplicaSets, garbage collector, namespaces")
+}
+
 // component is one of the stack's programs with what they have in common.
 func (s *Stack) component(name, path string, args []string) *component {
 	return &component{

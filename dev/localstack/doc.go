@@ -1,5 +1,6 @@
 // Package localstack runs the whole product on one machine: etcd, kube-apiserver,
-// the simulated provider, manager, api, and a local node for the workers.
+// Kubernetes' own controllers, the simulated provider, manager, api, and a local
+// node for the workers.
 //
 // Every part runs as it does in a cluster: as its own service account, with the
 // roles of config/rbac, so that a missing right shows here first. The programs

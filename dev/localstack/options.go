@@ -22,7 +22,8 @@ type Options struct {
 	// Keep continues with the state that Dir has; else it is removed at start.
 	Keep bool
 
-	// K8sDir has the programs etcd and kube-apiserver. Default "bin/k8s".
+	// K8sDir has the programs etcd, kube-apiserver and kube-controllers. Default
+	// "bin/k8s".
 	K8sDir string
 	// BinDir has the programs manager, api, worker and openai-sim. Default "bin".
 	BinDir string
@@ -112,7 +113,7 @@ func (o *Options) resolve() error {
 			errs = append(errs, err)
 		}
 	}
-	for _, name := range []string{"etcd", "kube-apiserver"} {
+	for _, name := range []string{"etcd", "kube-apiserver", controllersName} {
 		need(filepath.Join(o.K8sDir, name), "build it with make k8s")
 	}
 	programs := []string{"manager", "api", "worker"}

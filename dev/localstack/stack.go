@@ -78,6 +78,9 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.install(ctx); err != nil {
 		return err
 	}
+	if err := s.startControllers(ctx); err != nil {
+		return err
+	}
 	if err := s.startProduct(ctx); err != nil {
 		return err
 	}
@@ -145,6 +148,14 @@ func (s *Stack) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	if err := writeKubeconfig(s.Kubeconfig(), s.kubeURL, pki.caFile(), s.opts.Namespace, s.admin); err != nil {
+		return err
+	}
+	controllers, err := pki.client(controllersName, "system:kube-controller-manager")
+	if err != nil {
+		return err
+	}
+	err = writeKubeconfig(s.componentKubeconfig(controllersName), s.kubeURL, pki.caFile(), s.opts.Namespace, controllers)
+	if err != nil {
 		return err
 	}
 	for _, name := range []string{"manager", "api"} {
@@ -289,7 +300,8 @@ func (s *Stack) Hurry() {
 }
 
 // Stop ends everything and leaves no process behind: the workers finish what
-// they do, then api, manager, simulator, kube-apiserver and etcd end. It may
+// they do, then api, manager, simulator, Kubernetes' controllers, kube-apiserver and etcd
+// end. It may
 // take as long as the workers' grace period; Hurry cuts it short.
 func (s *Stack) Stop() {
 	s.stopped.Do(func() {
@@ -356,8 +368,8 @@ func (s *Stack) find(name string) (*component, error) {
 	return nil, fmt.Errorf("there is no component %q: there are %s", name, strings.Join(names, ", "))
 }
 
-// Kill ends a component (etcd, kube-apiserver, openai-sim, manager, api) as a
-// crash would. It is started again at once.
+// Kill ends a component (etcd, kube-apiserver, kube-controllers, openai-sim,
+// manager, api) as a crash would. It is started again at once.
 func (s *Stack) Kill(name string) error {
 	c, err := s.find(name)
 	if err != nil {

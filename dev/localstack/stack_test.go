@@ -250,13 +250,19 @@ func TestStack(t *testing.T) {
 		if err := s.AwaitReady(t.Context(), "manager"); err != nil {
 			t.Fatal(err)
 		}
+		if err := s.Kill("kube-controllers"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AwaitReady(t.Context(), "kube-controllers"); err != nil {
+			t.Fatal(err)
+		}
 		if err := s.Restart(t.Context(), "kube-apiserver"); err != nil {
 			t.Fatal(err)
 		}
 		after := pids(t, s)
 		for name := range before {
 			changed := before[name] != after[name]
-			if want := name == "manager" || name == "kube-apiserver"; changed != want {
+			if want := name == "manager" || name == "kube-apiserver" || name == "kube-controllers"; changed != want {
 				t.Errorf("%s: new process %t, want %t", name, changed, want)
 			}
 		}
@@ -362,7 +368,7 @@ func TestMissingPrograms(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"etcd is missing: build it with make k8s", "worker is missing: build it with make build", "crd/bases is missing", "none is missing"} {
+	for _, want := range []string{"etcd is missing: build it with make k8s", "kube-controllers is missing: build it with make k8s", "worker is missing: build it with make build", "crd/bases is missing", "none is missing"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q lacks %q", err, want)
 		}

@@ -47,6 +47,7 @@ func faults() []fault {
 		{name: "hang-calls", strike: provider(openaisim.Fault{Kind: openaisim.FaultHang, Count: 20}), failsCalls: true},
 		{name: "api-server-down", strike: apiServerDown},
 		{name: "kill-etcd", strike: kill("etcd", "kube-apiserver")},
+		{name: "kill-controllers", strike: kill("kube-controllers")},
 		{name: "kill-leader", strike: killManagers("manager")},
 		{name: "kill-all-managers", strike: killManagers("manager", "manager-2")},
 		{name: "terminate-worker", strike: terminateWorker},
