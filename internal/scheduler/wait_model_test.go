@@ -72,7 +72,7 @@ func TestWaitModel(t *testing.T) {
 
 // TestEstimateWait covers what estimateWait adds to the model: several budgets, backoff, and answers.
 func TestEstimateWait(t *testing.T) {
-	stats := budget.New(budget.Limits{TokensPerMinute: 60_000}, t0).Stats(t0)
+	stats := budget.New(budget.Limits{TokensPerMinute: 60_000, RequestsPerMinute: 6000}, t0).Stats(t0)
 	stats.Tokens.Available = 0 // 1000 tokens refill per second
 	held := stats
 	held.Hold, held.ResumeAt = budget.HoldQuotaExhausted, t0.Add(time.Minute)
