@@ -185,7 +185,7 @@ type RateLimitObservation struct {
 
 // FailureClass says what kind of failure a call ended with, and thereby what happens next.
 //
-// +kubebuilder:validation:Enum=RateLimited;QuotaExhausted;SlowDown;Unavailable;Timeout;InvalidOutput;Refused;InvalidRequest;Unauthorized;RequestTooLarge;NotClassifiable;WorkerLost;Drained;Internal
+// +kubebuilder:validation:Enum=RateLimited;QuotaExhausted;SlowDown;Unavailable;Timeout;InvalidOutput;Refused;InvalidRequest;Unauthorized;RequestTooLarge;NotClassifiable;WorkerLost;Drained;Internal;Unreachable;Blocked;KeyMissing
 type FailureClass string
 
 // The classes of failure.
@@ -196,7 +196,8 @@ const (
 	FailureQuotaExhausted FailureClass = "QuotaExhausted"
 	// FailureSlowDown: 503 "slow down". An attempt; the budget's rate is halved.
 	FailureSlowDown FailureClass = "SlowDown"
-	// FailureUnavailable: 5xx, a lost connection. An attempt.
+	// FailureUnavailable: 5xx, or a connection that broke after the call was sent. An attempt, but attempts alone do not
+	// end the scan while the failures are recent.
 	FailureUnavailable FailureClass = "Unavailable"
 	// FailureTimeout: no answer before the stage's deadline. An attempt.
 	FailureTimeout FailureClass = "Timeout"
@@ -206,7 +207,8 @@ const (
 	FailureRefused FailureClass = "Refused"
 	// FailureInvalidRequest: 400, 404, 413, 422. Terminal.
 	FailureInvalidRequest FailureClass = "InvalidRequest"
-	// FailureUnauthorized: 401 and 403: the budget's key is not accepted. Not an attempt; the budget is held.
+	// FailureUnauthorized: 401, or 403 with a code of the account: the provider rejects the budget's key. Not an attempt;
+	// the budget is held.
 	FailureUnauthorized FailureClass = "Unauthorized"
 	// FailureRequestTooLarge: the call is larger than the whole limit. Terminal.
 	FailureRequestTooLarge FailureClass = "RequestTooLarge"
@@ -218,6 +220,14 @@ const (
 	FailureDrained FailureClass = "Drained"
 	// FailureInternal: a fault of this system. An attempt.
 	FailureInternal FailureClass = "Internal"
+	// FailureUnreachable: the call was not sent, because the name was not resolved or no connection was made. Not an
+	// attempt, and it costs no tokens.
+	FailureUnreachable FailureClass = "Unreachable"
+	// FailureBlocked: 403, or another 4xx that is not the provider's own JSON: a missing permission, or a proxy or
+	// firewall in front of the provider. An attempt.
+	FailureBlocked FailureClass = "Blocked"
+	// FailureKeyMissing: the worker has no key of the budget yet. Not an attempt; another worker takes the scan.
+	FailureKeyMissing FailureClass = "KeyMissing"
 )
 
 // StageFailure is the last failure of a stage.

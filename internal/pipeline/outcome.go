@@ -68,12 +68,12 @@ func (f *Failure) Error() string {
 	return string(f.Class) + " (" + f.Code + "): " + f.Message
 }
 
-// CountsAsAttempt says whether a failure uses up one of the stage's attempts. Rate limiting, held budgets and
-// lost or draining workers are not the scan's fault and do not count.
+// CountsAsAttempt reports whether a failure uses up one of the stage's attempts. Rate limiting, held budgets, calls that
+// were not sent and lost or draining workers are not the scan's fault and do not count.
 func CountsAsAttempt(class v1alpha1.FailureClass) bool {
 	switch class {
 	case v1alpha1.FailureRateLimited, v1alpha1.FailureQuotaExhausted, v1alpha1.FailureUnauthorized,
-		v1alpha1.FailureWorkerLost, v1alpha1.FailureDrained:
+		v1alpha1.FailureWorkerLost, v1alpha1.FailureDrained, v1alpha1.FailureUnreachable, v1alpha1.FailureKeyMissing:
 		return false
 	default:
 		return true

@@ -27,6 +27,11 @@ var (
 		"insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded", "project_spend_limit_exceeded",
 		"organization_usage_limit_exceeded", "billing_hard_limit_reached", "billing_not_active",
 	}
+	// accountCodes of a 403 concern the account or its key, so that every call meets them.
+	accountCodes = []string{
+		"invalid_api_key", "account_deactivated", "account_suspended", "organization_deactivated", "project_archived",
+		"unsupported_country_region_territory", "ip_not_authorized", "access_terminated",
+	}
 	// refusalCodes mean that the provider's policy forbids the content.
 	refusalCodes = []string{
 		"content_filter", "content_policy_violation", "invalid_prompt", "bio_policy", "misalignment_policy_violation",
@@ -42,6 +47,8 @@ var advice = map[v1alpha1.FailureClass]string{
 	v1alpha1.FailureQuotaExhausted:  "the budget is held; add credit or raise the spend limit of the provider's account",
 	v1alpha1.FailureSlowDown:        "the budget's rate is halved for a while",
 	v1alpha1.FailureUnavailable:     "tried again after a backoff",
+	v1alpha1.FailureUnreachable:     "tried again at no cost; if it lasts, check the TokenBudget's endpoint, DNS and the network of the worker's node",
+	v1alpha1.FailureBlocked:         "tried again after a backoff; if it lasts, check the key's permission for the model, the TokenBudget's endpoint, and proxies and firewalls in front of the provider",
 	v1alpha1.FailureInvalidOutput:   "tried again after a backoff",
 	v1alpha1.FailureRefused:         "submit another photo or question",
 	v1alpha1.FailureInvalidRequest:  "check the image URL, the model's name and the TokenBudget's endpoint",
@@ -52,6 +59,8 @@ var advice = map[v1alpha1.FailureClass]string{
 // providerError is what an error's body says.
 type providerError struct {
 	message, kind, code string
+	// parsed means that the body is an error in the provider's form, and not a page of something in front of it.
+	parsed bool
 }
 
 // parseError reads {"error":{"message","type","param","code"}} and what compatible providers make of it: an error
@@ -65,7 +74,7 @@ func parseError(body []byte) providerError {
 	}
 	var text string
 	if json.Unmarshal(envelope.Error, &text) == nil {
-		return providerError{message: text}
+		return providerError{message: text, parsed: true}
 	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(envelope.Error, &fields) != nil {
@@ -82,7 +91,9 @@ func parseError(body []byte) providerError {
 		}
 		return ""
 	}
-	return providerError{message: scalar("message"), kind: scalar("type"), code: scalar("code")}
+	e := providerError{message: scalar("message"), kind: scalar("type"), code: scalar("code")}
+	e.parsed = e != providerError{}
+	return e
 }
 
 // has says whether the error's code or type is one of these.
@@ -104,7 +115,8 @@ func statusFailure(resp *http.Response, now time.Time, key string) *pipeline.Fai
 	e := parseError(body)
 	failure := newFailure(classOf(resp.StatusCode, e), fmt.Sprintf("the provider answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)), e, key)
 	switch failure.Class {
-	case v1alpha1.FailureRateLimited, v1alpha1.FailureSlowDown, v1alpha1.FailureUnavailable, v1alpha1.FailureQuotaExhausted:
+	case v1alpha1.FailureRateLimited, v1alpha1.FailureSlowDown, v1alpha1.FailureUnavailable, v1alpha1.FailureQuotaExhausted,
+		v1alpha1.FailureBlocked:
 		failure.RetryAfter = retryAfter(resp.Header, e.message, now)
 	default: // the others are not retried
 	}
@@ -114,9 +126,9 @@ func statusFailure(resp *http.Response, now time.Time, key string) *pipeline.Fai
 // classOf decides what a status that is not a success means.
 func classOf(status int, e providerError) v1alpha1.FailureClass {
 	switch {
-	case e.has(quotaCodes...):
+	case e.has(quotaCodes...), status == http.StatusPaymentRequired && e.parsed:
 		return v1alpha1.FailureQuotaExhausted
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case status == http.StatusUnauthorized, status == http.StatusForbidden && e.has(accountCodes...):
 		return v1alpha1.FailureUnauthorized
 	case status == http.StatusTooManyRequests:
 		return classOf429(e)
@@ -127,8 +139,24 @@ func classOf(status int, e providerError) v1alpha1.FailureClass {
 		return v1alpha1.FailureUnavailable
 	case e.has(refusalCodes...):
 		return v1alpha1.FailureRefused
+	case blocked(status, e):
+		return v1alpha1.FailureBlocked
 	default:
 		return v1alpha1.FailureInvalidRequest
+	}
+}
+
+// blocked reports whether a 4xx may be about anything but the call's content: a permission of the key, a route that a
+// gateway lost, or a proxy's own page. Those change without a change of the call, so that it is worth another attempt.
+func blocked(status int, e providerError) bool {
+	switch status {
+	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+		http.StatusMisdirectedRequest, http.StatusUnavailableForLegalReasons:
+		return true
+	case http.StatusRequestEntityTooLarge:
+		return false // whoever answers it, the same call meets it again
+	default:
+		return !e.parsed
 	}
 }
 
@@ -179,15 +207,21 @@ func newFailure(class v1alpha1.FailureClass, what string, e providerError, key s
 // maxCode is the bound of v1alpha1.StageFailure's code.
 const maxCode = 64
 
-// transportFailure classifies a call that brought no answer, or none that could be read to its end.
-func transportFailure(err error, key string) *pipeline.Failure {
+// transportFailure classifies a call without a complete response. A call that was not sent cannot have cost anything.
+func transportFailure(err error, sent bool, key string) *pipeline.Failure {
 	if errors.Is(err, errBodyTooLarge) {
 		return outputFailure("the answer cannot be read", err.Error())
 	}
+	if !sent {
+		return &pipeline.Failure{
+			Class:   v1alpha1.FailureUnreachable,
+			Message: compose("the provider cannot be reached", scrub(errorText(err), key), advice[v1alpha1.FailureUnreachable]),
+		}
+	}
 	return &pipeline.Failure{
 		Class: v1alpha1.FailureUnavailable,
-		Message: compose("the provider cannot be reached, or the connection broke", scrub(errorText(err), key),
-			advice[v1alpha1.FailureUnavailable]+"; if it lasts, check the TokenBudget's endpoint and the network"),
+		Message: compose("the connection to the provider broke", scrub(errorText(err), key),
+			advice[v1alpha1.FailureUnavailable]+"; if it lasts, check the network"),
 	}
 }
 

@@ -1,9 +1,11 @@
 package provider
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -174,10 +176,58 @@ func TestErrorStatuses(t *testing.T) {
 		},
 		"404": {
 			status: 404, body: published("The model `gpt-9` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found"),
-			want: pipeline.Failure{Class: v1alpha1.FailureInvalidRequest, Code: "model_not_found"},
+			want: pipeline.Failure{Class: v1alpha1.FailureBlocked, Code: "model_not_found"},
+		},
+		// The following come from reports of users of other clients, most of them of a proxy, a firewall or a gateway
+		// that answered in the provider's place.
+		"403 for one model": {
+			status: 403, body: published("Project `proj_abc` does not have access to model `gpt-5.6`", "invalid_request_error", "model_not_found"),
+			want: pipeline.Failure{Class: v1alpha1.FailureBlocked, Code: "model_not_found"},
+			wantMessage: "the provider answered 403 Forbidden: Project `[project]` does not have access to model `gpt-5.6`; tried again after a backoff; " +
+				"if it lasts, check the key's permission for the model, the TokenBudget's endpoint, and proxies and firewalls in front of the provider",
+		},
+		"403 of a bot filter": {
+			status: 403, header: map[string]string{"Content-Type": "text/html; charset=UTF-8", "Cf-Mitigated": "challenge"},
+			body: "<!DOCTYPE html><html><title>Just a moment...</title></html>",
+			want: pipeline.Failure{Class: v1alpha1.FailureBlocked},
+		},
+		"403 in plain text": {
+			status: 403, header: map[string]string{"Content-Type": "text/plain"}, body: "error code: 1010",
+			want: pipeline.Failure{Class: v1alpha1.FailureBlocked},
+		},
+		"403 of a closed account": {
+			status: 403, body: published("The account is deactivated.", "invalid_request_error", "account_deactivated"),
+			want: pipeline.Failure{Class: v1alpha1.FailureUnauthorized, Code: "account_deactivated"},
+		},
+		"402 of a provider without credit": {
+			status: 402, body: published("Insufficient Balance", "unknown_error", "invalid_request_error"),
+			want: pipeline.Failure{Class: v1alpha1.FailureQuotaExhausted, Code: "invalid_request_error"},
+		},
+		"402 in HTML": {status: 402, body: "<html>Payment Required</html>", want: pipeline.Failure{Class: v1alpha1.FailureBlocked}},
+		"404 of a server without the route": {
+			status: 404, body: `{"detail":"Not Found"}`, want: pipeline.Failure{Class: v1alpha1.FailureBlocked},
+		},
+		"404 of an ingress": {
+			status: 404, body: "default backend - 404", want: pipeline.Failure{Class: v1alpha1.FailureBlocked},
+		},
+		"400 of a proxy": {
+			status: 400, body: "<html><center><h1>400 Bad Request</h1></center><hr><center>nginx</center></html>",
+			want: pipeline.Failure{Class: v1alpha1.FailureBlocked},
+		},
+		"405 of a static host": {status: 405, body: "Method Not Allowed", want: pipeline.Failure{Class: v1alpha1.FailureBlocked}},
+		"407":                  {status: 407, body: "Proxy Authentication Required", want: pipeline.Failure{Class: v1alpha1.FailureBlocked}},
+		"421":                  {status: 421, want: pipeline.Failure{Class: v1alpha1.FailureBlocked}},
+		"451":                  {status: 451, body: "<html>Unavailable For Legal Reasons</html>", want: pipeline.Failure{Class: v1alpha1.FailureBlocked}},
+		"a block that names a time": {
+			status: 403, header: map[string]string{"Retry-After": "20"}, body: "<html>rate limited by the firewall</html>",
+			want: pipeline.Failure{Class: v1alpha1.FailureBlocked, RetryAfter: 20 * time.Second},
 		},
 		"413": {status: 413, want: pipeline.Failure{Class: v1alpha1.FailureInvalidRequest}},
-		"422": {status: 422, want: pipeline.Failure{Class: v1alpha1.FailureInvalidRequest}},
+		"422": {
+			status: 422, body: published("invalid schema", "invalid_request_error", ""),
+			want: pipeline.Failure{Class: v1alpha1.FailureInvalidRequest, Code: "invalid_request_error"},
+		},
+		"422 without a body": {status: 422, want: pipeline.Failure{Class: v1alpha1.FailureBlocked}},
 		"an error that is a text": {
 			status: 400, body: `{"error":"model not loaded"}`,
 			want:        pipeline.Failure{Class: v1alpha1.FailureInvalidRequest},
@@ -368,7 +418,18 @@ func TestBrokenConnections(t *testing.T) {
 		base      func(*testing.T) string
 		wantClass v1alpha1.FailureClass
 	}{
-		"refused": {refused, v1alpha1.FailureUnavailable},
+		"refused":                {refused, v1alpha1.FailureUnreachable},
+		"a name without address": {func(*testing.T) string { return "http://provider.invalid" }, v1alpha1.FailureUnreachable},
+		"a certificate of a stranger": {
+			func(t *testing.T) string {
+				t.Helper()
+				server := httptest.NewUnstartedServer(nil)
+				server.Config.ErrorLog = log.New(io.Discard, "", 0)
+				server.StartTLS()
+				t.Cleanup(server.Close)
+				return server.URL
+			}, v1alpha1.FailureUnreachable,
+		},
 		"reset before the answer": {
 			func(t *testing.T) string {
 				t.Helper()
@@ -422,6 +483,33 @@ func TestBrokenConnections(t *testing.T) {
 		})
 	}
 }
+
+// A network that drops packets lets the call's deadline pass before anything was sent. That is not the provider's
+// slowness, and costs nothing.
+func TestADeadlineBeforeTheCallWasSent(t *testing.T) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	client := New(Options{
+		Keys:       keyFunc(func(string) (string, error) { return testKey, nil }),
+		Endpoints:  EndpointFunc(func(string) (string, error) { return "http://192.0.2.1", nil }),
+		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: dial}},
+	})
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	_, err := client.Complete(ctx, answerCall())
+	if failure, ok := errors.AsType[*pipeline.Failure](err); !ok || failure.Class != v1alpha1.FailureUnreachable {
+		t.Errorf("got %v, want %s", err, v1alpha1.FailureUnreachable)
+	}
+	canceled, stop := context.WithCancelCause(t.Context())
+	stop(errStopped)
+	if _, err := client.Complete(canceled, answerCall()); !errors.Is(err, errStopped) {
+		t.Errorf("a call that is canceled before it is sent: got %v, want the cause %v", err, errStopped)
+	}
+}
+
+var errStopped = errors.New("the worker stops")
 
 // reset breaks the connection of a request.
 func reset(t *testing.T, w http.ResponseWriter) {

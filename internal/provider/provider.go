@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"github.com/openai/openai-go/v3"
@@ -93,16 +95,16 @@ func (c *Client) Complete(ctx context.Context, call stages.Call) (stages.Reply, 
 		return stages.Reply{}, failure
 	}
 	sentAt := c.clock.Now()
-	raw, resp, err := c.send(ctx, call, base, key)
+	raw, resp, sent, err := c.send(ctx, call, base, key)
 	if resp == nil {
-		return stages.Reply{}, c.broken(ctx, call, err, key)
+		return stages.Reply{}, c.broken(ctx, call, err, sent, key)
 	}
 	reply := stages.Reply{RateLimit: parseRateLimit(resp.Header, sentAt)}
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		failure = statusFailure(resp, c.clock.Now(), key)
 	case err != nil:
-		return reply, c.broken(ctx, call, err, key)
+		return reply, c.broken(ctx, call, err, true, key)
 	case call.API == stages.Responses:
 		reply.Text, reply.Usage, failure = readResponse(raw, key)
 	default:
@@ -115,9 +117,11 @@ func (c *Client) Complete(ctx context.Context, call stages.Call) (stages.Reply, 
 	return reply, nil
 }
 
-// send makes the request. The response is nil where none came. Reading the body is
-// separate from understanding it, so that a cut connection is not taken for malformed output.
-func (c *Client) send(ctx context.Context, call stages.Call, base, key string) (raw []byte, resp *http.Response, err error) {
+// send makes the request. The response is nil if none came; sent reports whether a part of the request left the worker.
+// Reading the body is separate from parsing it, so that a cut connection is not taken for malformed output.
+func (c *Client) send(ctx context.Context, call stages.Call, base, key string) (raw []byte, resp *http.Response, sent bool, err error) {
+	var wrote atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
 	options := []option.RequestOption{
 		option.WithBaseURL(base), option.WithAPIKey(key), option.WithResponseInto(&resp), option.WithResponseBodyInto(&raw),
 	}
@@ -129,15 +133,16 @@ func (c *Client) send(ctx context.Context, call stages.Call, base, key string) (
 	} else {
 		_, err = c.chat.New(ctx, chatParams(call), options...)
 	}
-	return raw, resp, err
+	return raw, resp, wrote.Load(), err
 }
 
-// broken is the error of a call whose answer did not come, or not to its end.
-func (c *Client) broken(ctx context.Context, call stages.Call, err error, key string) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("the call was given up: %w", context.Cause(ctx))
+// broken is the error of a call without a complete response. A deadline that passes before the call was sent, as with a
+// network that drops packets, is the network's failure and not the provider's.
+func (c *Client) broken(ctx context.Context, call stages.Call, err error, sent bool, key string) error {
+	if cause := context.Cause(ctx); cause != nil && (sent || !errors.Is(cause, context.DeadlineExceeded)) {
+		return fmt.Errorf("the call was given up: %w", cause)
 	}
-	failure := transportFailure(err, key)
+	failure := transportFailure(err, sent, key)
 	c.logFailure(call, failure, nil)
 	return failure
 }
@@ -171,6 +176,13 @@ func (c *Client) route(call stages.Call) (key, base string, failure *pipeline.Fa
 	key, err = c.keys.Key(call.Budget)
 	if err == nil && !isHeaderValue(key) {
 		err = errors.New("the key holds characters that cannot be sent")
+	}
+	if errors.Is(err, ErrKeyMissing) {
+		return "", "", &pipeline.Failure{
+			Class: v1alpha1.FailureKeyMissing,
+			Message: compose("this worker has no key of the budget "+call.Budget+" yet", "",
+				"another worker takes the scan; if it lasts, check that the pool names the budget and that its Secret exists"),
+		}
 	}
 	if err != nil {
 		return "", "", &pipeline.Failure{

@@ -251,7 +251,7 @@ func TestRejectionsOfTheSimulator(t *testing.T) {
 	call := answerCall()
 	call.Model = "gpt-nonsense"
 	_, base = simulate(t, openaisim.Config{})
-	if failure := failureFrom(t, newTestClient(t, base), call); failure.Class != v1alpha1.FailureInvalidRequest || failure.Code != "model_not_found" {
+	if failure := failureFrom(t, newTestClient(t, base), call); failure.Class != v1alpha1.FailureBlocked || failure.Code != "model_not_found" {
 		t.Errorf("an unknown model: %v", failure)
 	}
 }
