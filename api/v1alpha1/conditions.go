@@ -47,6 +47,8 @@ const (
 
 	// ReasonDeadlineExceeded: spec.deadlineSeconds have passed.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonWorkersLost: every worker that ran the stage was lost, the last one while it ran nothing else.
+	ReasonWorkersLost = "WorkersLost"
 	// ReasonRetriesExhausted: the last allowed attempt failed.
 	ReasonRetriesExhausted = "RetriesExhausted"
 	// ReasonUnsupportedModel: no budget of the pools serves the model.

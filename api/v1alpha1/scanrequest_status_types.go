@@ -267,6 +267,18 @@ type StageStatus struct {
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
+	// losses counts the workers that were lost while they ran the stage. A stage with three losses runs alone on a
+	// worker; a fourth one ends the scan.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Losses int32 `json:"losses,omitempty"`
+
+	// assignmentID is the id of the latest assignment of the stage. An assignment whose id is here and which is not
+	// the current one has ended.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	AssignmentID string `json:"assignmentID,omitempty"`
+
 	// startedAt is when the latest try began.
 	// +optional
 	StartedAt metav1.MicroTime `json:"startedAt,omitzero"`
@@ -435,9 +447,18 @@ type RetryStatus struct {
 	// +required
 	Count int32 `json:"count,omitempty"`
 
-	// after is the earliest instant of the next attempt.
+	// after is the earliest instant of the next attempt, by the clock of whoever recorded the failure.
 	// +required
 	After metav1.MicroTime `json:"after,omitzero"`
+
+	// delayMillis is the time from the failure to after. It is what is waited, so that clocks may differ.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	DelayMillis int64 `json:"delayMillis,omitempty"`
+
+	// since is when the first of these attempts failed.
+	// +optional
+	Since metav1.MicroTime `json:"since,omitzero"`
 }
 
 // Summary is what kubectl prints. It is derived from the rest of the status in one function.

@@ -144,6 +144,10 @@ func (e Assigned) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 	case next != e.Assignment.Stage:
 		return fmt.Errorf("assign stage %s: the next stage is %s: %w", e.Assignment.Stage, next, ErrStale)
 	}
+	// A writer that did not see the response to its first write may write the same assignment again, after it ended.
+	if st := Stage(s, e.Assignment.Stage); st != nil && st.AssignmentID != "" && st.AssignmentID == e.Assignment.ID {
+		return fmt.Errorf("assign stage %s: assignment %s has ended: %w", e.Assignment.Stage, e.Assignment.ID, ErrStale)
+	}
 	if s.AcceptedAt.IsZero() {
 		s.AcceptedAt = micro(AcceptedAt(c.CreatedAt, e.AcceptedAt))
 	}
@@ -155,6 +159,7 @@ func (e Assigned) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 
 	st := beginStage(s, a.Stage)
 	st.State = v1alpha1.StageRunning
+	st.AssignmentID = a.ID
 	st.StartedAt = micro(c.Now)
 	st.FinishedAt = metav1.MicroTime{}
 	st.Worker, st.Budget, st.Model = a.Worker, a.Budget, a.Model
@@ -211,6 +216,9 @@ func (e Released) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 		Failure: &Failure{Class: e.Class, Message: e.Message},
 	}
 	recordOutcome(s, a, o)
+	if e.Class == v1alpha1.FailureWorkerLost {
+		Stage(s, a.Stage).Losses++
+	}
 	foldFailure(c, s, a, o)
 	return nil
 }

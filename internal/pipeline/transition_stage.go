@@ -15,6 +15,14 @@ const (
 	backoffMax  = time.Minute
 )
 
+// MaxLosses is how many workers a stage may lose before it runs alone on a worker. If that worker is lost too, the scan
+// ends: it probably is what kills them.
+const MaxLosses = 3
+
+// retryPeriod is how long failures of the provider must go on before attempts alone end a scan. Attempts that fail fast
+// are used up within seconds; an outage takes minutes.
+const retryPeriod = 5 * time.Minute
+
 // Backoff is the time to wait after the nth failed attempt, n from 1: exponential from 1 s to 60 s with full
 // jitter, so that scans that failed together do not come back together. jitter is in [0, 1).
 func Backoff(n int32, jitter float64) time.Duration {
@@ -85,6 +93,11 @@ func foldFailure(c Context, s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment
 		setCondition(c, s, stageCondition(o.Stage), metav1.ConditionFalse, reason, message)
 		finish(c, s, reason, "stage "+string(o.Stage)+": "+message)
 	}
+	if st.Losses > MaxLosses {
+		fail(v1alpha1.ReasonWorkersLost, fmt.Sprintf(
+			"%d workers were lost while they ran the stage, the last one while it ran nothing else; last: %s", st.Losses, f.Message))
+		return
+	}
 	if !CountsAsAttempt(f.Class) {
 		st.State = v1alpha1.StageWaiting
 		setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, waitingReason(f.Class), f.Message)
@@ -97,16 +110,38 @@ func foldFailure(c Context, s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment
 	case !c.Now.Before(Deadline(c.Spec, c.CreatedAt)):
 		fail(v1alpha1.ReasonDeadlineExceeded, fmt.Sprintf(
 			"not finished %d seconds after creation (spec.deadlineSeconds); last failure: %s", c.Spec.DeadlineSeconds, f.Message))
-	case st.Attempts >= a.MaxAttempts:
+	case st.Attempts >= a.MaxAttempts && !recentOutage(c, s, o):
 		fail(v1alpha1.ReasonRetriesExhausted, fmt.Sprintf("attempt %d of %d failed: %s", st.Attempts, a.MaxAttempts, f.Message))
 	default:
 		st.State = v1alpha1.StageWaiting
 		wait := max(Backoff(st.Attempts, c.Jitter()), f.RetryAfter)
-		s.Retry = &v1alpha1.RetryStatus{Stage: o.Stage, Count: st.Attempts, After: micro(c.Now.Add(wait))}
+		s.Retry = &v1alpha1.RetryStatus{
+			Stage: o.Stage, Count: st.Attempts, After: micro(c.Now.Add(wait)), DelayMillis: wait.Milliseconds(),
+			Since: micro(failingSince(c, s, o)),
+		}
 		message := fmt.Sprintf("attempt %d of %d failed: %s", st.Attempts, a.MaxAttempts, f.Message)
 		setCondition(c, s, stageCondition(o.Stage), metav1.ConditionFalse, v1alpha1.ReasonRetrying, message)
 		setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonBackingOff, message)
 	}
+}
+
+// recentOutage reports whether the stage fails for a reason of the provider's that may pass with time, and has failed
+// for less than retryPeriod.
+func recentOutage(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) bool {
+	switch o.Failure.Class {
+	case v1alpha1.FailureUnavailable, v1alpha1.FailureSlowDown:
+		return c.Now.Sub(failingSince(c, s, o)) < retryPeriod
+	default:
+		return false
+	}
+}
+
+// failingSince is when the stage's first attempt without a success failed.
+func failingSince(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) time.Time {
+	if r := s.Retry; r != nil && r.Stage == o.Stage && !r.Since.IsZero() {
+		return r.Since.Time
+	}
+	return c.Now
 }
 
 // waitingReason is why a scan waits after a try that did not count.
@@ -116,7 +151,7 @@ func waitingReason(class v1alpha1.FailureClass) string {
 		return v1alpha1.ReasonWaitingForTokens
 	case v1alpha1.FailureQuotaExhausted:
 		return v1alpha1.ReasonWaitingForQuota
-	case v1alpha1.FailureUnauthorized:
+	case v1alpha1.FailureUnauthorized, v1alpha1.FailureUnreachable:
 		return v1alpha1.ReasonWaitingForBudget
 	default:
 		return v1alpha1.ReasonWaitingForWorker

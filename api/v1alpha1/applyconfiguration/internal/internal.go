@@ -287,6 +287,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: count
       type:
         scalar: numeric
+    - name: delayMillis
+      type:
+        scalar: numeric
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime
     - name: stage
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.StageName
@@ -475,6 +481,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.StageStatus
   map:
     fields:
+    - name: assignmentID
+      type:
+        scalar: string
     - name: attempts
       type:
         scalar: numeric
@@ -487,6 +496,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: finishedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime
+    - name: losses
+      type:
+        scalar: numeric
     - name: message
       type:
         scalar: string

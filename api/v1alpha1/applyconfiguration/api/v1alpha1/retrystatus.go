@@ -16,8 +16,12 @@ type RetryStatusApplyConfiguration struct {
 	Stage *apiv1alpha1.StageName `json:"stage,omitempty"`
 	// count is the number of failed attempts so far.
 	Count *int32 `json:"count,omitempty"`
-	// after is the earliest instant of the next attempt.
+	// after is the earliest instant of the next attempt, by the clock of whoever recorded the failure.
 	After *v1.MicroTime `json:"after,omitempty"`
+	// delayMillis is the time from the failure to after. It is what is waited, so that clocks may differ.
+	DelayMillis *int64 `json:"delayMillis,omitempty"`
+	// since is when the first of these attempts failed.
+	Since *v1.MicroTime `json:"since,omitempty"`
 }
 
 // RetryStatusApplyConfiguration constructs a declarative configuration of the RetryStatus type for use with
@@ -47,5 +51,21 @@ func (b *RetryStatusApplyConfiguration) WithCount(value int32) *RetryStatusApply
 // If called multiple times, the After field is set to the value of the last call.
 func (b *RetryStatusApplyConfiguration) WithAfter(value v1.MicroTime) *RetryStatusApplyConfiguration {
 	b.After = &value
+	return b
+}
+
+// WithDelayMillis sets the DelayMillis field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DelayMillis field is set to the value of the last call.
+func (b *RetryStatusApplyConfiguration) WithDelayMillis(value int64) *RetryStatusApplyConfiguration {
+	b.DelayMillis = &value
+	return b
+}
+
+// WithSince sets the Since field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Since field is set to the value of the last call.
+func (b *RetryStatusApplyConfiguration) WithSince(value v1.MicroTime) *RetryStatusApplyConfiguration {
+	b.Since = &value
 	return b
 }

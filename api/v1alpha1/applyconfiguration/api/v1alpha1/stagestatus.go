@@ -19,6 +19,12 @@ type StageStatusApplyConfiguration struct {
 	// attempts counts the tries that were the stage's own fault or success. Rate limiting and lost workers do
 	// not count.
 	Attempts *int32 `json:"attempts,omitempty"`
+	// losses counts the workers that were lost while they ran the stage. A stage with three losses runs alone on a
+	// worker; a fourth one ends the scan.
+	Losses *int32 `json:"losses,omitempty"`
+	// assignmentID is the id of the latest assignment of the stage. An assignment whose id is here and which is not
+	// the current one has ended.
+	AssignmentID *string `json:"assignmentID,omitempty"`
 	// startedAt is when the latest try began.
 	StartedAt *v1.MicroTime `json:"startedAt,omitempty"`
 	// finishedAt is when the latest try ended.
@@ -66,6 +72,22 @@ func (b *StageStatusApplyConfiguration) WithState(value apiv1alpha1.StageState) 
 // If called multiple times, the Attempts field is set to the value of the last call.
 func (b *StageStatusApplyConfiguration) WithAttempts(value int32) *StageStatusApplyConfiguration {
 	b.Attempts = &value
+	return b
+}
+
+// WithLosses sets the Losses field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Losses field is set to the value of the last call.
+func (b *StageStatusApplyConfiguration) WithLosses(value int32) *StageStatusApplyConfiguration {
+	b.Losses = &value
+	return b
+}
+
+// WithAssignmentID sets the AssignmentID field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the AssignmentID field is set to the value of the last call.
+func (b *StageStatusApplyConfiguration) WithAssignmentID(value string) *StageStatusApplyConfiguration {
+	b.AssignmentID = &value
 	return b
 }
 
