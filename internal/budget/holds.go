@@ -15,6 +15,12 @@ const (
 	HoldQuotaExhausted HoldReason = "QuotaExhausted"
 	// HoldUnauthorized: the provider does not accept the key. Ends when the key changes or a probe call works.
 	HoldUnauthorized HoldReason = "Unauthorized"
+	// HoldUnreachable: calls of several scans failed without a success in between, because the provider could not be
+	// reached or did not work. Probe calls find out when it works again.
+	HoldUnreachable HoldReason = "Unreachable"
+	// HoldRetryAfter: the provider asked to wait for longer than retryAfterBlock. Probe calls find out whether it is
+	// really that long.
+	HoldRetryAfter HoldReason = "RetryAfter"
 )
 
 const (
@@ -47,19 +53,23 @@ func (h *hold) gate(now ledgerTime) (probe bool, until ledgerTime) {
 	return now >= h.next, h.next
 }
 
-// holds are the two reasons to keep everything back.
+// holds are the reasons to keep everything back.
 type holds struct {
-	quota, key hold
-	version    string
-	known      bool       // version was set
-	changed    ledgerTime // when the key changed last
+	quota, key, endpoint, retryAfter hold
+
+	outage  evidence // of calls that failed since one last worked
+	version string
+	known   bool       // version was set
+	changed ledgerTime // when the key changed last
 }
+
+func (h *holds) all() [4]*hold { return [...]*hold{&h.quota, &h.key, &h.endpoint, &h.retryAfter} }
 
 func (h *holds) init() { h.changed = -never }
 
 // gate says whether calls are held, until when, and if not, whether the next one is a probe.
 func (h *holds) gate(now ledgerTime) (probe bool, until ledgerTime, held bool) {
-	for _, one := range [...]*hold{&h.quota, &h.key} {
+	for _, one := range h.all() {
 		if !one.active {
 			continue
 		}
@@ -74,7 +84,7 @@ func (h *holds) gate(now ledgerTime) (probe bool, until ledgerTime, held bool) {
 
 // probing marks a call as the probe of every hold.
 func (h *holds) probing(id string) {
-	for _, one := range [...]*hold{&h.quota, &h.key} {
+	for _, one := range h.all() {
 		if one.active {
 			one.probe = id
 		}
@@ -83,7 +93,7 @@ func (h *holds) probing(id string) {
 
 // canceled frees the place of a probe that was never sent: another may go at once.
 func (h *holds) canceled(id string) {
-	for _, one := range [...]*hold{&h.quota, &h.key} {
+	for _, one := range h.all() {
 		if one.probe == id {
 			one.probe = ""
 		}
@@ -92,7 +102,7 @@ func (h *holds) canceled(id string) {
 
 // inconclusive ends a probe that proved nothing: the next one may go after the same interval.
 func (h *holds) inconclusive(id string, now ledgerTime) {
-	for _, one := range [...]*hold{&h.quota, &h.key} {
+	for _, one := range h.all() {
 		if one.active && one.probe == id {
 			one.probe, one.next = "", now+one.interval
 		}
@@ -101,14 +111,17 @@ func (h *holds) inconclusive(id string, now ledgerTime) {
 
 // settled learns from a call that ended.
 func (h *holds) settled(id string, r Result, reserved, now ledgerTime) {
+	h.reached(id, r, now)
 	switch r.Class {
 	case v1alpha1.FailureQuotaExhausted:
 		h.exhausted(id, r, now)
+	case v1alpha1.FailureRateLimited:
+		h.askedToWait(id, ledgerTime(r.RetryAfter), now)
 	case v1alpha1.FailureUnauthorized:
 		h.unauthorized(id, reserved, now)
 	case "", v1alpha1.FailureRefused, v1alpha1.FailureInvalidOutput, v1alpha1.FailureNotClassifiable:
 		// The model answered, so key and quota work. A call from before the hold proves nothing of today.
-		for _, one := range [...]*hold{&h.quota, &h.key} {
+		for _, one := range [...]*hold{&h.quota, &h.key, &h.retryAfter} {
 			if one.active && (one.probe == id || reserved > one.since) {
 				*one = hold{}
 			}
@@ -130,7 +143,7 @@ func (h *holds) exhausted(id string, r Result, now ledgerTime) {
 	default:
 		return
 	}
-	q.probe, q.next = "", now+max(q.interval, ledgerTime(min(r.RetryAfter, day)))
+	q.probe, q.next = "", now+max(q.interval, min(ledgerTime(r.RetryAfter), probeLast))
 }
 
 // unauthorized holds everything until the key changes or a probe works: the provider may accept the key later, and
@@ -178,7 +191,12 @@ func (l *Ledger) Held(now time.Time) (reason HoldReason, until time.Time, held b
 	for _, one := range [...]struct {
 		*hold
 		reason HoldReason
-	}{{&l.holds.key, HoldUnauthorized}, {&l.holds.quota, HoldQuotaExhausted}} {
+	}{
+		{&l.holds.key, HoldUnauthorized},
+		{&l.holds.quota, HoldQuotaExhausted},
+		{&l.holds.endpoint, HoldUnreachable},
+		{&l.holds.retryAfter, HoldRetryAfter},
+	} {
 		if one.active {
 			_, at := one.gate(l.now)
 			return one.reason, l.time(at), true

@@ -311,16 +311,21 @@ func (l *Ledger) Cancel(id string, now time.Time) bool {
 		return false
 	}
 	l.holds.canceled(id)
+	l.giveBack(c)
+	return true
+}
+
+// giveBack returns the tokens and the request of a call that was never sent.
+func (l *Ledger) giveBack(c call) {
 	cost := sums{c.tokens, 1}
 	l.past.remove(c.at, cost)
 	l.usage.add(c.at, cost, -1)
 	if l.inflight.markLanded(c.seq) {
-		return true
+		return
 	}
 	for i := range l.meters {
 		l.meters[i].refund(cost, c.at)
 	}
-	return true
 }
 
 // take ends a reservation.
@@ -361,6 +366,10 @@ func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	}
 	l.holds.settled(id, r, c.at, at)
 	l.take(id)
+	if neverSent(r.Class) {
+		l.giveBack(c)
+		return Settlement{Known: true, Reserved: c.tokens}
+	}
 	rejected := r.Class == v1alpha1.FailureRateLimited || r.Class == v1alpha1.FailureQuotaExhausted
 	if rejected {
 		l.settleRejected(c, at)

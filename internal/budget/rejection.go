@@ -83,7 +83,10 @@ func (l *Ledger) rateLimited(c call, r Result, now ledgerTime) {
 	if !m.active {
 		return
 	}
-	wait := ledgerTime(max(0, min(r.RetryAfter, day)))
+	wait := ledgerTime(max(0, r.RetryAfter))
+	if wait > retryAfterBlock {
+		wait = blindWait // the hold does the rest
+	}
 	if wait == 0 && r.Observation == nil {
 		wait = min(blindWait<<min(l.rejection.consecutive, 4), blindLongest)
 		if !again {

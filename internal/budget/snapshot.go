@@ -192,6 +192,10 @@ func (l *Ledger) restoreHolds(snap Snapshot, now time.Time) {
 		l.holds.quota = hold{active: true, since: l.now, interval: probeFirst, next: min(resume, l.now+probeLast)}
 	case HoldUnauthorized:
 		l.holds.key = hold{active: true, since: l.now, interval: keyProbe, next: l.now}
+	case HoldUnreachable:
+		l.holds.endpoint = hold{active: true, since: l.now, interval: unreachableFirst, next: l.now}
+	case HoldRetryAfter:
+		l.holds.retryAfter = hold{active: true, since: l.now, interval: retryAfterProbe, next: min(resume, l.now+probeLast)}
 	default:
 		l.meters[tokenMeter].blockedUntil = min(resume, l.now+ledgerTime(time.Minute))
 	}

@@ -107,6 +107,11 @@ type Result struct {
 	RetryAfter time.Duration
 	// Code is the provider's own error code, or empty.
 	Code string
+	// Scan and Worker name whose call it was and who sent it: failures of several count as an outage, those of one do
+	// not. Without a scan a failure is no evidence.
+	Scan, Worker string
+	// OnlyWorker means that no other worker could have sent the call.
+	OnlyWorker bool
 }
 
 // Settlement is what Settle found out about a call.

@@ -1,0 +1,154 @@
+package budget
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
+// fail ends a call of a scan at a worker with a failure.
+func (s *script) fail(id string, class v1alpha1.FailureClass, scan, worker string) {
+	s.l.Settle(id, Result{Class: class, Scan: scan, Worker: worker}, s.now)
+}
+
+// wantFree checks that the next call may be sent.
+func (s *script) wantFree(why string) {
+	s.t.Helper()
+	if reason, until, held := s.l.Held(s.now); held {
+		s.t.Errorf("%s: held %q until %v", why, reason, until.Sub(epoch))
+	}
+}
+
+// Three scans at two workers fail without a success: that is the provider, not the scans and not a worker.
+func TestOutageHoldsAndProbes(t *testing.T) {
+	t.Parallel()
+	for _, class := range []v1alpha1.FailureClass{v1alpha1.FailureUnreachable, v1alpha1.FailureUnavailable, v1alpha1.FailureTimeout} {
+		t.Run(string(class), func(t *testing.T) {
+			t.Parallel()
+			s := newScript(t, plain(100_000))
+			late := s.reserve(false)
+			for i := range 3 {
+				s.wantFree("before the third failure")
+				s.fail(s.reserve(false), class, fmt.Sprint("scan-", i), fmt.Sprint("worker-", i%2))
+			}
+			s.wantHeld(HoldUnreachable, time.Second)
+			s.fail(late, class, "scan-9", "worker-0") // it was under way, and is no probe
+			s.wantHeld(HoldUnreachable, time.Second)
+			for _, seconds := range []int{2, 4, 8, 16, 30, 30} {
+				_, until, _ := s.l.Held(s.now)
+				s.now = until
+				probe := s.reserve(true)
+				s.wantHeld(HoldUnreachable, 0)
+				s.fail(probe, class, "scan-1", "worker-0")
+				s.wantHeld(HoldUnreachable, s.now.Sub(epoch)+time.Duration(seconds)*time.Second)
+			}
+			s.wait(30 * time.Second)
+			s.settle(s.reserve(true), "")
+			s.wantFree("after a probe worked")
+		})
+	}
+}
+
+func TestWhatIsNoOutage(t *testing.T) {
+	t.Parallel()
+	const failed = v1alpha1.FailureUnavailable
+	tests := map[string]func(*script){
+		"one scan fails again and again": func(s *script) {
+			for i := range 9 {
+				s.fail(s.reserve(false), failed, "scan-1", fmt.Sprint("worker-", i%3))
+			}
+		},
+		"one worker of several fails": func(s *script) {
+			for i := range 9 {
+				s.fail(s.reserve(false), failed, fmt.Sprint("scan-", i), "worker-1")
+			}
+		},
+		"calls work in between": func(s *script) {
+			for i := range 9 {
+				s.fail(s.reserve(false), failed, fmt.Sprint("scan-", i), fmt.Sprint("worker-", i%3))
+				s.settle(s.reserve(false), "")
+			}
+		},
+		"the provider refuses, and so it is there": func(s *script) {
+			for i := range 9 {
+				s.fail(s.reserve(false), failed, fmt.Sprint("scan-", i), fmt.Sprint("worker-", i%3))
+				s.fail(s.reserve(false), v1alpha1.FailureInvalidRequest, fmt.Sprint("bad-", i), "worker-0")
+			}
+		},
+		"keys are missing": func(s *script) {
+			for i := range 9 {
+				s.fail(s.reserve(false), v1alpha1.FailureKeyMissing, fmt.Sprint("scan-", i), fmt.Sprint("worker-", i%3))
+			}
+		},
+	}
+	for name, calls := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScript(t, plain(100_000))
+			calls(s)
+			s.wantFree(name)
+		})
+	}
+}
+
+func TestOneWorkerAloneIsEvidence(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, plain(100_000))
+	for i := range 3 {
+		s.l.Settle(s.reserve(false), Result{
+			Class: v1alpha1.FailureUnreachable, Scan: fmt.Sprint("scan-", i), Worker: "worker-1", OnlyWorker: true,
+		}, s.now)
+	}
+	s.wantHeld(HoldUnreachable, time.Second)
+}
+
+// A call that works ends the hold whenever it was sent: its response has just come.
+func TestALateSuccessEndsAnOutage(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, plain(100_000))
+	early := s.reserve(false)
+	for i := range 3 {
+		s.fail(s.reserve(false), v1alpha1.FailureTimeout, fmt.Sprint("scan-", i), fmt.Sprint("worker-", i))
+	}
+	s.wantHeld(HoldUnreachable, time.Second)
+	s.settle(early, "")
+	s.wantFree("after a call that was sent before")
+}
+
+func TestUnsentCallsCostNothing(t *testing.T) {
+	t.Parallel()
+	for _, class := range []v1alpha1.FailureClass{v1alpha1.FailureUnreachable, v1alpha1.FailureKeyMissing} {
+		l := New(Limits{TokensPerMinute: 1000, Quota: &Quota{Tokens: 1000, Period: v1alpha1.QuotaPerDay}}, epoch)
+		now := epoch
+		for i := range 20 {
+			id := fmt.Sprint("call-", i)
+			if v := l.Reserve(id, 900, now); !v.OK {
+				t.Fatalf("%s: call %d: %+v", class, i, v)
+			}
+			now = now.Add(100 * time.Millisecond)
+			l.Settle(id, Result{Class: class, Scan: "scan-1", Worker: "worker-1"}, now)
+		}
+		if s := l.Stats(now); s.Totals.Calls != 0 || s.QuotaUsed != 0 || s.Tokens.Available != 1000 {
+			t.Errorf("%s: %d calls, %d of the quota used, %d tokens left", class, s.Totals.Calls, s.QuotaUsed, s.Tokens.Available)
+		}
+	}
+}
+
+// A provider asked for 24 hours, and would have worked after a minute.
+func TestALongRetryAfterIsProbed(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, plain(100_000))
+	s.l.Settle(s.reserve(false), Result{Class: v1alpha1.FailureRateLimited, RetryAfter: 24 * time.Hour}, s.now)
+	s.wantHeld(HoldRetryAfter, time.Minute)
+	for _, minutes := range []int{2, 4, 5, 5} {
+		_, until, _ := s.l.Held(s.now)
+		s.now = until
+		s.l.Settle(s.reserve(true), Result{Class: v1alpha1.FailureRateLimited, RetryAfter: 24 * time.Hour}, s.now)
+		s.wantHeld(HoldRetryAfter, s.now.Sub(epoch)+time.Duration(minutes)*time.Minute)
+	}
+	s.wait(5 * time.Minute)
+	s.settle(s.reserve(true), "")
+	s.wantFree("after a probe worked")
+}
