@@ -289,7 +289,10 @@ func (l *Ledger) Check(tokens int64, now time.Time) Verdict {
 func (l *Ledger) tooLarge(tokens int64) (Verdict, bool) {
 	for _, i := range [...]int{tokenMeter, projectMeter} {
 		if m := &l.meters[i]; m.active && tokens > m.limit {
-			return Verdict{Dimension: TooLarge, Need: tokens, Limit: m.limit}, true
+			if i == tokenMeter && l.headers.tokens > 0 && tokens <= l.limits.TokensPerMinute {
+				l.headers.tooSmall = true
+			}
+			return Verdict{Dimension: TooLarge, Need: tokens, Limit: m.limit, ByHeader: tokens <= l.limits.TokensPerMinute}, true
 		}
 	}
 	if q := l.limits.Quota; q != nil && tokens > q.Tokens {
@@ -382,7 +385,7 @@ func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	settlement := Settlement{Known: true, Reserved: c.tokens}
 
 	if r.Observation != nil && l.limits.FollowHeaders {
-		settlement.Charged = l.observe(c, *r.Observation, rejected, at)
+		settlement.Charged = l.observe(c, r, rejected, at)
 	}
 	switch r.Class {
 	case v1alpha1.FailureRateLimited:

@@ -23,11 +23,54 @@ type headerLimits struct {
 	observedAt       [meters]ledgerTime
 	// inherited is until when limits that an earlier leader knew stand without a word that confirms them.
 	inherited ledgerTime
+	// changes guard the limits that responses have shown for a while.
+	changes [meters]limitChange
+	// tooSmall means that a call was denied because it is larger than the followed limit, though not than the spec's.
+	tooSmall bool
+}
+
+const (
+	// limitResponses is how many responses in a row must show a limit before it counts as established, and how many must
+	// then show one of less than half of it before that is followed: one wrong header must not stop everything.
+	limitResponses = 3
+	// tooSmallFor is how long a followed limit that denies calls stands without a response that confirms it. Nothing
+	// would be sent any more, and so no response would ever correct it.
+	tooSmallFor = ledgerTime(30 * time.Second)
+)
+
+// limitChange counts the responses that show a limit.
+type limitChange struct {
+	// same are those that show the limit in force, drop those that show next.
+	same, drop int
+	next       int64
+}
+
+// confirm notes a limit and reports whether it may be followed.
+func (c *limitChange) confirm(limit, inForce int64) bool {
+	switch {
+	case limit == inForce:
+		c.same, c.drop = min(c.same+1, limitResponses), 0
+		return true
+	case limit >= inForce/2 || c.same < limitResponses:
+		*c = limitChange{}
+		return true
+	case limit != c.next:
+		c.drop, c.next = 0, limit
+	}
+	if c.drop++; c.drop < limitResponses {
+		return false
+	}
+	*c = limitChange{}
+	return true
 }
 
 // expire drops inherited limits that no word has confirmed, and says whether there were any: headers may have
 // gone missing, and the spec may have changed.
 func (h *headerLimits) expire(now ledgerTime) bool {
+	if h.tooSmall && now-h.observedAt[tokenMeter] >= tooSmallFor {
+		h.tooSmall, h.tokens = false, 0
+		return true
+	}
 	if h.inherited == 0 || now < h.inherited {
 		return false
 	}
@@ -68,10 +111,12 @@ type observation struct {
 
 // observe follows the provider's headers. It returns what the call was charged, where that is proved: the bucket
 // was full before it and nothing else of ours was on its way.
-func (l *Ledger) observe(c call, o v1alpha1.RateLimitObservation, rejected bool, now ledgerTime) int64 {
-	o = clampObservation(o)
+func (l *Ledger) observe(c call, r Result, rejected bool, now ledgerTime) int64 {
+	o := clampObservation(*r.Observation)
 	w, spoken := l.admission(c, o, now)
-	l.followLimits(o, w.from)
+	if r.Class != v1alpha1.FailureUnavailable && r.Class != v1alpha1.FailureBlocked { // those may be a gateway's own
+		l.followLimits(o, w.from)
+	}
 	possible, ok := l.past.until(w.to + clockSkew)
 	if !ok {
 		return 0
@@ -180,7 +225,7 @@ func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent ledgerTime) 
 			continue
 		}
 		l.headers.observedAt[i] = sent
-		if m.active && m.limit == limit {
+		if m.active && (!l.headers.changes[i].confirm(limit, m.limit) || m.limit == limit) {
 			continue
 		}
 		changed = true

@@ -152,3 +152,70 @@ func TestALongRetryAfterIsProbed(t *testing.T) {
 	s.settle(s.reserve(true), "")
 	s.wantFree("after a probe worked")
 }
+
+// showing is an observation of a token limit.
+func showing(limit int64) *v1alpha1.RateLimitObservation {
+	return &v1alpha1.RateLimitObservation{LimitTokens: limit, RemainingTokens: limit}
+}
+
+// One response with a wrong limit, of a gateway or by a mistake, ended 29 of 30 waiting scans.
+func TestOneWrongHeaderChangesNothing(t *testing.T) {
+	t.Parallel()
+	limits := Limits{TokensPerMinute: 100_000, FollowHeaders: true}
+	for name, tc := range map[string]struct {
+		result    Result
+		responses int
+		want      int64
+	}{
+		"one success":             {Result{Observation: showing(100)}, 1, 100_000},
+		"two in a row":            {Result{Observation: showing(100)}, 2, 100_000},
+		"three in a row are true": {Result{Observation: showing(100)}, 3, 100},
+		"a 502 of a gateway":      {Result{Class: v1alpha1.FailureUnavailable, Observation: showing(100)}, 9, 100_000},
+		"a page of a firewall":    {Result{Class: v1alpha1.FailureBlocked, Observation: showing(100)}, 9, 100_000},
+		"a limit of 60 %":         {Result{Observation: showing(60_000)}, 1, 60_000},
+		"a higher limit":          {Result{Observation: showing(200_000)}, 1, 200_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScript(t, limits)
+			call := func(r Result) {
+				id := s.reserve(false)
+				s.wait(time.Second)
+				s.l.Settle(id, r, s.now)
+			}
+			for range limitResponses {
+				call(Result{Observation: showing(100_000)})
+			}
+			for range tc.responses {
+				call(tc.result)
+			}
+			if got := s.l.Stats(s.now).TokensPerMinute; got != tc.want {
+				t.Errorf("the limit in force is %d, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+// A limit that denies every call would stand for ever: no call, no response, no correction.
+func TestALimitThatDeniesEverythingIsForgotten(t *testing.T) {
+	t.Parallel()
+	s := newScript(t, Limits{TokensPerMinute: 100_000, FollowHeaders: true})
+	id := s.reserve(false)
+	s.wait(time.Second)
+	s.l.Settle(id, Result{Observation: showing(100)}, s.now)
+	v := s.l.Check(1000, s.now)
+	if v.Dimension != TooLarge || !v.ByHeader || v.Limit != 100 {
+		t.Fatalf("a call of 1000 tokens: %+v, want too large for a header's limit of 100", v)
+	}
+	if v := s.l.Check(200_000, s.now); v.Dimension != TooLarge || v.ByHeader {
+		t.Errorf("a call of 200,000 tokens: %+v, want too large for the spec's limit", v)
+	}
+	s.l.Check(1000, s.now)
+	for range 31 {
+		s.wait(time.Second)
+		s.l.Stats(s.now)
+	}
+	if v := s.l.Check(1000, s.now); v.Dimension == TooLarge {
+		t.Errorf("after half a minute: %+v", v)
+	}
+}

@@ -91,6 +91,8 @@ type Verdict struct {
 	Need int64
 	// Limit is the whole limit that Need exceeds, in tokens. Set where Dimension is TooLarge.
 	Limit int64
+	// ByHeader means that the spec's limit would do: Limit comes from a header, and may change without anybody's doing.
+	ByHeader bool
 	// OwnQuota means that Limit is the budget's own quota and not the provider's token limit.
 	OwnQuota bool
 }
