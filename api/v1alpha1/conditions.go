@@ -81,6 +81,8 @@ const (
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretKeyNotFound: the Secret has no such key, or it is empty.
 	ReasonSecretKeyNotFound = "SecretKeyNotFound"
+	// ReasonProviderUnreachable: calls of several scans failed without a success in between; probe calls are sent.
+	ReasonProviderUnreachable = "ProviderUnreachable"
 	// ReasonKeyRejected: the provider answered 401 or 403.
 	ReasonKeyRejected = "KeyRejected"
 	// ReasonWithinLimits: the provider admits calls at the configured rate.

@@ -100,6 +100,9 @@ func readyCondition(in budgetInput) metav1.Condition {
 	case in.stats.Hold == budget.HoldUnauthorized:
 		c.Reason = v1alpha1.ReasonKeyRejected
 		c.Message = "the provider rejected the key; update the Secret with a valid key; scans wait until it is accepted" + quoted(in.providerError)
+	case in.stats.Hold == budget.HoldUnreachable:
+		c.Reason = v1alpha1.ReasonProviderUnreachable
+		c.Message = "calls fail for every scan; check the endpoint and the network; scans wait while probe calls test the provider" + quoted(in.providerError)
 	default:
 		c.Status = metav1.ConditionTrue
 	}
@@ -112,6 +115,9 @@ func throttledCondition(b *v1alpha1.TokenBudget, stats budget.Stats) metav1.Cond
 		Message: "the provider admits calls at the configured rate",
 	}
 	switch {
+	case stats.Hold == budget.HoldRetryAfter:
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonRateLimited
+		c.Message = "the provider asked to wait for more than five minutes; probe calls test whether it is that long"
 	case stats.Throttled && stats.RatePercent < b.Spec.TargetUtilizationPercent:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonSlowDown
 		c.Message = fmt.Sprintf("the provider asked to slow down; calls use %d %% of the limits for now", stats.RatePercent)

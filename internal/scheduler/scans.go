@@ -171,6 +171,7 @@ func (s *Scheduler) settle(st *scanState) {
 		}
 		settled := l.Settle(id, budget.Result{
 			Usage: usage, Observation: record.RateLimit, Class: class, Code: code, RetryAfter: retryAfter,
+			Scan: st.name.String(), Worker: r.worker.Name, OnlyWorker: s.onlyWorker(r.worker),
 		}, now)
 		charged = settled.Charged
 		if class == "" {
@@ -179,13 +180,42 @@ func (s *Scheduler) settle(st *scanState) {
 			})
 		}
 	})
-	if tb := s.budgets[r.budget]; tb != nil && (class == v1alpha1.FailureUnauthorized || class == v1alpha1.FailureQuotaExhausted) {
+	if tb := s.budgets[r.budget]; tb != nil && explainsHold(class) {
 		tb.lastProviderError = record.Message
 	}
 	s.opts.Observer.Settled(StageRun{
 		Budget: r.budget.Name, Model: r.model, Stage: r.stage, Class: class,
 		Canary: r.canary, Reserved: r.reserved, Charged: charged, Usage: usage, Took: took,
 	})
+}
+
+// explainsHold reports whether a failure of this class may hold a budget, so that its message says why.
+func explainsHold(class v1alpha1.FailureClass) bool {
+	switch class {
+	case v1alpha1.FailureUnauthorized, v1alpha1.FailureQuotaExhausted, v1alpha1.FailureUnreachable,
+		v1alpha1.FailureUnavailable, v1alpha1.FailureTimeout, v1alpha1.FailureBlocked:
+		return true
+	default:
+		return false
+	}
+}
+
+// onlyWorker reports whether a worker's pool has no other live worker.
+func (s *Scheduler) onlyWorker(name types.NamespacedName) bool {
+	w := s.workers[name]
+	if w == nil {
+		return false
+	}
+	p := s.pools[types.NamespacedName{Namespace: name.Namespace, Name: w.Pool}]
+	if p == nil {
+		return false
+	}
+	for other := range p.workers.all() {
+		if other != w && !other.Draining {
+			return false
+		}
+	}
+	return true
 }
 
 // refund undoes the queue's charge for a run that does not count as an attempt: the scan returns to its old place.

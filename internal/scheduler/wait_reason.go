@@ -127,6 +127,12 @@ func heldReason(tb *budgetState, now time.Time) (reason, message string) {
 	case budget.HoldUnauthorized:
 		return v1alpha1.ReasonWaitingForBudget, fmt.Sprintf(
 			"the provider rejected the key of TokenBudget %q; correct Secret %q%s", tb.name.Name, tb.spec.SecretRef.Name, next)
+	case budget.HoldUnreachable:
+		return v1alpha1.ReasonWaitingForBudget, fmt.Sprintf(
+			"the provider of TokenBudget %q fails every call; check its endpoint and the network%s", tb.name.Name, next)
+	case budget.HoldRetryAfter:
+		return v1alpha1.ReasonWaitingForTokens, fmt.Sprintf(
+			"the provider asked TokenBudget %q to wait for more than five minutes%s", tb.name.Name, next)
 	default:
 		return v1alpha1.ReasonWaitingForQuota, fmt.Sprintf(
 			"the provider's quota for TokenBudget %q is exhausted; add credit or raise the limit at the provider%s", tb.name.Name, next)
