@@ -52,7 +52,10 @@ type Options struct {
 // Setup builds the scheduler and the controllers and adds them to the manager, which starts them when it leads.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	clk := o.Clock
-	status := &scanstatus.Writer{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: clk}
+	status := scanstatus.New(scanstatus.Options{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: clk, Log: mgr.GetLogger().WithName("scanstatus"),
+		Policy: scanstatus.GiveUp,
+	})
 	keys := &tokenbudget.SecretChecker{APIReader: mgr.GetAPIReader()}
 	scaleUp := dispatch.NewScaleUpSignal()
 	sched := scheduler.New(scheduler.Options{

@@ -98,7 +98,7 @@ func (r *Reconciler) collect(ctx context.Context, scan *v1alpha1.ScanRequest, no
 // its new state.
 func (r *Reconciler) write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event, what string) error {
 	_, err := r.Status.Write(ctx, scan, ev)
-	if errors.Is(err, pipeline.ErrStale) || errors.Is(err, pipeline.ErrFenced) || errors.Is(err, scheduler.ErrGone) {
+	if errors.Is(err, pipeline.ErrStale) || errors.Is(err, pipeline.ErrFenced) || errors.Is(err, pipeline.ErrGone) {
 		return nil
 	}
 	if err == nil {

@@ -47,7 +47,7 @@ func TestScanRequestTimers(t *testing.T) {
 			var n controllertest.Calls
 			clk := clocktesting.NewFakeClock(tc.now)
 			c := controllertest.NewClient(t, &n, tc.scan)
-			r := &Reconciler{Client: c, Clock: clk, Status: &scanstatus.Writer{Client: c, APIReader: c, Clock: clk}}
+			r := &Reconciler{Client: c, Clock: clk, Status: scanstatus.New(scanstatus.Options{Client: c, APIReader: c, Clock: clk, Policy: scanstatus.GiveUp})}
 			result, err := r.Reconcile(t.Context(), controllertest.Request("a"))
 			if err != nil {
 				t.Fatal(err)

@@ -18,6 +18,8 @@ var (
 	// ErrStale is returned for an event that was decided on an older state of the scan, such as an assignment
 	// of a stage that is not the next one. The writer must look at the scan again.
 	ErrStale = errors.New("the scan has moved on")
+	// ErrGone is returned by those who store events, for a scan that no longer exists.
+	ErrGone = errors.New("the scan no longer exists")
 )
 
 // Context is what Fold needs to know besides the status.

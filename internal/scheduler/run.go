@@ -11,9 +11,6 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// ErrGone is returned by a StatusWriter for a scan that no longer exists.
-var ErrGone = errors.New("the scan no longer exists")
-
 // writeHold is how long a scan stays out of the queue after a failed write, unless an event shows a change.
 const writeHold = time.Second
 
@@ -118,7 +115,7 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 			s.storing += (took - s.storing) / storesAveraged
 			s.opts.Observer.Dispatched(took)
 		}
-	case errors.Is(err, ErrGone):
+	case errors.Is(err, pipeline.ErrGone):
 		s.cancelRun(st, wr, now)
 		s.forget(st)
 		return
@@ -147,12 +144,12 @@ func (s *Scheduler) reasonWritten(st *scanState, obj *v1alpha1.ScanRequest, err 
 	}
 	switch {
 	case st.pending != nil:
-	case errors.Is(err, ErrGone):
+	case errors.Is(err, pipeline.ErrGone):
 		s.forget(st)
 	default:
 		s.settleAndQueue(st)
 	}
-	if err != nil && !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, ErrGone) && !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, pipeline.ErrGone) && !errors.Is(err, context.Canceled) {
 		s.log.Error(err, "write of the reason for waiting failed", "scan", st.name.String())
 	}
 }

@@ -28,8 +28,8 @@ import (
 type StatusWriter interface {
 	// Write returns the newest known version of the scan, with an error too. It returns once it is certain whether the
 	// write took place, or when ctx ends: after a conflict or a lost response it reads the scan and folds again. The
-	// error is pipeline.ErrStale or pipeline.ErrFenced if the scan has moved on and nothing was stored, and ErrGone if
-	// the scan no longer exists.
+	// error is pipeline.ErrStale or pipeline.ErrFenced if the scan has moved on and nothing was stored, pipeline.ErrGone
+	// if the scan no longer exists, and another one if the write failed and was given up.
 	Write(ctx context.Context, scan *v1alpha1.ScanRequest, ev pipeline.Event) (*v1alpha1.ScanRequest, error)
 }
 

@@ -214,7 +214,7 @@ func (w *world) finish(wr *write) {
 	}
 	live := w.store[wr.scan.name]
 	if live == nil {
-		w.s.written(wr, nil, ErrGone)
+		w.s.written(wr, nil, pipeline.ErrGone)
 		return
 	}
 	next := live.DeepCopy()

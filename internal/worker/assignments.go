@@ -17,6 +17,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
+	"github.com/eco2-team/scan-operator/internal/scanstatus"
 	"github.com/eco2-team/scan-operator/internal/tracing"
 )
 
@@ -45,7 +46,7 @@ type membership interface {
 type reporter interface {
 	// report writes one event of one of this worker's assignments, given the newest known state of the scan. It
 	// returns when the event is written or never will be.
-	report(ctx context.Context, scan *v1alpha1.ScanRequest, event pipeline.Event) writeResult
+	report(ctx context.Context, scan *v1alpha1.ScanRequest, event pipeline.Event) scanstatus.Result
 	// read returns the current state of a scan from the API server.
 	read(ctx context.Context, key types.NamespacedName) (*v1alpha1.ScanRequest, error)
 }

@@ -41,7 +41,7 @@ func (e *Endpoints) Endpoint(budget string) (string, error) {
 	}
 	found, ok := object.(*v1alpha1.TokenBudget)
 	if !known || !ok {
-		ctx, cancel := context.WithTimeout(context.Background(), statusRequestTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 		defer cancel()
 		found = &v1alpha1.TokenBudget{}
 		if err := e.client.Get(ctx, key, found); err != nil {

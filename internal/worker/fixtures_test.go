@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
+	"github.com/eco2-team/scan-operator/internal/scanstatus"
 )
 
 // The tests run in synctest bubbles: there the real clock is a fake one that moves when all goroutines wait.
@@ -89,11 +91,16 @@ func scanNamed(name string) *v1alpha1.ScanRequest {
 	}
 }
 
+// foldContext is what pipeline.Fold has to know of a scan.
+func foldContext(scan *v1alpha1.ScanRequest, now time.Time) pipeline.Context {
+	return scanstatus.FoldContext(scan, now, rand.Float64)
+}
+
 // assign folds an assignment into a scan as the scheduler does.
 func assign(t *testing.T, scan *v1alpha1.ScanRequest, id, worker string) *v1alpha1.ScanRequest {
 	t.Helper()
 	now := time.Now()
-	_, err := pipeline.Fold(contextOf(scan, now), &scan.Status, pipeline.Assigned{
+	_, err := pipeline.Fold(foldContext(scan, now), &scan.Status, pipeline.Assigned{
 		AcceptedAt: now,
 		Assignment: v1alpha1.Assignment{
 			ID: id, Stage: pipeline.NextStage(&scan.Status), Worker: worker, Pool: "vision", Budget: "main", Model: "m",
@@ -109,7 +116,7 @@ func assign(t *testing.T, scan *v1alpha1.ScanRequest, id, worker string) *v1alph
 // release takes a scan from its worker as the scheduler does.
 func release(t *testing.T, scan *v1alpha1.ScanRequest) *v1alpha1.ScanRequest {
 	t.Helper()
-	_, err := pipeline.Fold(contextOf(scan, time.Now()), &scan.Status, pipeline.Released{
+	_, err := pipeline.Fold(foldContext(scan, time.Now()), &scan.Status, pipeline.Released{
 		AssignmentID: scan.Status.Assignment.ID, Class: v1alpha1.FailureWorkerLost, Message: "the Lease expired",
 	})
 	if err != nil {
@@ -214,11 +221,11 @@ type stubReporter struct {
 	reads   int
 }
 
-func (s *stubReporter) report(_ context.Context, _ *v1alpha1.ScanRequest, event pipeline.Event) writeResult {
+func (s *stubReporter) report(_ context.Context, _ *v1alpha1.ScanRequest, event pipeline.Event) scanstatus.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, event)
-	return resultWritten
+	return scanstatus.Written
 }
 
 func (s *stubReporter) read(context.Context, types.NamespacedName) (*v1alpha1.ScanRequest, error) {

@@ -71,7 +71,7 @@ func newMetrics(registry prometheus.Registerer, pool string) *metrics {
 		}),
 	}
 	registry.MustRegister(m.capacity, m.assignments, m.inFlight, m.stageSeconds, m.tokens, m.writes, m.writeRetries, m.renewFailures)
-	for _, result := range writeResults {
+	for _, result := range reportResults {
 		m.writes.WithLabelValues(string(result)) // a series that is there from the start can be alerted on
 	}
 	return m

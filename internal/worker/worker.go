@@ -103,10 +103,10 @@ func New(options Options) (*Worker, error) {
 		namespace: options.Namespace, pool: options.Pool, track: options.Track, stages: options.Stages, capacity: options.Capacity,
 		pod: options.Pod, podUID: options.PodUID,
 	}, options.LeaseClient, options.Clock, options.Log, m)
-	w := newWriter(options.Client, options.Clock, options.Log, m)
+	reporter := newStatusReporter(options.Client, options.Clock, options.Log, m)
 	return &Worker{
 		options: options, clock: options.Clock, log: options.Log, lease: l,
-		assignments: newAssignments(options.Runner, options.Stages, options.Capacity, w, l, options.Clock, options.Log, m),
+		assignments: newAssignments(options.Runner, options.Stages, options.Capacity, reporter, l, options.Clock, options.Log, m),
 		health:      newHealth(options.Clock, l),
 		handBack:    make(chan struct{}),
 	}, nil

@@ -100,6 +100,11 @@ func TestReach(t *testing.T) {
 		{"cmd/api", []string{"controllers"}, "the API reconciles nothing"},
 		{"cmd/worker", []string{"internal/scheduler", "controllers", "internal/httpapi"}, "a worker runs what it is assigned"},
 		{"cmd/manager", []string{"internal/httpapi", "internal/provider", "internal/worker"}, "the manager calls no provider"},
+		{
+			"internal/scanstatus",
+			[]string{"internal/worker", "internal/scheduler", "controllers", "github.com/prometheus"},
+			"scheduler, workers and controllers all write through it",
+		},
 		{"api/v1alpha1", []string{"internal", "controllers", "pkg", "k8s.io/client-go", "sigs.k8s.io/controller-runtime"}, "every program may import the API types"},
 		{"pkg/...", []string{"internal", "controllers"}, "the client is for other modules"},
 	}
