@@ -4,7 +4,7 @@ package v1alpha1
 const (
 	// LabelPool on a Deployment, a Pod and a Lease names the WorkerPool.
 	LabelPool = GroupName + "/pool"
-	// LabelComponent on a Lease tells a worker's Lease from others.
+	// LabelComponent on a Lease distinguishes a worker's Lease from others.
 	LabelComponent = GroupName + "/component"
 	// ComponentWorker is LabelComponent's value for workers.
 	ComponentWorker = "worker"
@@ -19,8 +19,6 @@ const (
 	AnnotationCapacity = GroupName + "/capacity"
 	// AnnotationState on a worker's Lease is WorkerActive or WorkerDraining.
 	AnnotationState = GroupName + "/state"
-	// AnnotationStages on a worker's Lease lists the stages it runs, joined by commas.
-	AnnotationStages = GroupName + "/stages"
 	// AnnotationPod on a worker's Lease is the name of its pod.
 	AnnotationPod = GroupName + "/pod"
 

@@ -2,8 +2,8 @@ package v1alpha1
 
 // Condition types of a ScanRequest.
 const (
-	// ConditionAdmitted is True while tokens and a worker are given to the scan, or were for its last stage;
-	// False says why it waits.
+	// ConditionAdmitted is True while a worker, and the tokens that its stage needs, are assigned to the scan; False
+	// gives the reason for waiting, or Finished.
 	ConditionAdmitted = "Admitted"
 	// ConditionVisionCompleted is True when the image is classified.
 	ConditionVisionCompleted = "VisionCompleted"
@@ -21,6 +21,10 @@ const (
 const (
 	// ReasonAssigned: a worker has the scan.
 	ReasonAssigned = "Assigned"
+	// ReasonStageCompleted: a stage is done and the next one is queued.
+	ReasonStageCompleted = "StageCompleted"
+	// ReasonFinished: the scan has finished and needs no worker.
+	ReasonFinished = "Finished"
 	// ReasonWaitingForTokens: the budget's token limit has no room yet.
 	ReasonWaitingForTokens = "WaitingForTokens"
 	// ReasonWaitingForRequests: the budget's request limit has no room yet.
@@ -69,7 +73,7 @@ const (
 	ConditionReady = "Ready"
 	// ConditionThrottled is True while the provider limits the rate below the configured one.
 	ConditionThrottled = "Throttled"
-	// ConditionQuotaExhausted is True while the provider's or the own quota is used up.
+	// ConditionQuotaExhausted is True while the provider's or spec.quota is used up.
 	ConditionQuotaExhausted = "QuotaExhausted"
 )
 
@@ -91,18 +95,19 @@ const (
 	ReasonRateLimited = "RateLimited"
 	// ReasonSlowDown: the provider answered 503 "slow down".
 	ReasonSlowDown = "SlowDown"
-	// ReasonQuotaAvailable: calls are paid for.
+	// ReasonQuotaAvailable: quota is available.
 	ReasonQuotaAvailable = "QuotaAvailable"
-	// ReasonProviderQuotaExhausted: the provider answered 429 insufficient_quota or one of its kin.
+	// ReasonProviderQuotaExhausted: the provider answered 429 insufficient_quota or a related code.
 	ReasonProviderQuotaExhausted = "ProviderQuotaExhausted"
-	// ReasonOwnQuotaExhausted: spec.quota is used up for this period.
-	ReasonOwnQuotaExhausted = "OwnQuotaExhausted"
+	// ReasonSpecQuotaExhausted: spec.quota is used up for this period.
+	ReasonSpecQuotaExhausted = "SpecQuotaExhausted"
 )
 
 // Condition types of a WorkerPool.
 const (
-	// ConditionAvailable is True when as many workers are ready as are desired.
-	ConditionAvailable = "Available"
+	// The type Ready (ConditionReady) is True on a WorkerPool when its Deployment is applied, and as many workers are
+	// ready as are desired and run the current template.
+
 	// ConditionProgressing is True while workers are started, replaced or drained.
 	ConditionProgressing = "Progressing"
 	// ConditionScalingLimited is True when more workers are wanted than a limit allows.
@@ -125,8 +130,8 @@ const (
 	ReasonBudgetNotFound = "BudgetNotFound"
 	// ReasonInvalidTemplate: the merged pod template was rejected.
 	ReasonInvalidTemplate = "InvalidTemplate"
-	// ReasonDeploymentRefused: the cluster does not allow the pool's Deployment.
-	ReasonDeploymentRefused = "DeploymentRefused"
+	// ReasonDeploymentForbidden: the cluster does not allow the pool's Deployment.
+	ReasonDeploymentForbidden = "DeploymentForbidden"
 	// ReasonNotLimited: no limit holds the number of workers back.
 	ReasonNotLimited = "NotLimited"
 	// ReasonLimited: status.limitedBy names the limit.

@@ -4,7 +4,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ScanPhase is the state of a scan in one word, derived from its conditions.
+// ScanPhase is the state of a scan in one word, derived from its conditions, assignment and finishedAt. Conditions are
+// the contract; the phase is kept because it can be selected and printed. Selectable fields and printer columns are
+// simple paths, which cannot reach into a list of conditions: `kubectl get scan --field-selector status.phase=Failed`
+// and the watches of unfinished scans need one field. Its values are closed: a new state becomes a reason of a condition,
+// not a phase.
 //
 // +kubebuilder:validation:Enum=Queued;Running;Succeeded;Failed
 type ScanPhase string
@@ -157,10 +161,6 @@ type RateLimitObservation struct {
 	// +optional
 	RemainingTokens int64 `json:"remainingTokens,omitempty"`
 
-	// resetTokensMillis is x-ratelimit-reset-tokens in milliseconds: the time until the bucket is full.
-	// +optional
-	ResetTokensMillis int64 `json:"resetTokensMillis,omitempty"`
-
 	// limitRequests is x-ratelimit-limit-requests.
 	// +optional
 	LimitRequests int64 `json:"limitRequests,omitempty"`
@@ -169,10 +169,10 @@ type RateLimitObservation struct {
 	// +optional
 	RemainingRequests int64 `json:"remainingRequests,omitempty"`
 
-	// resetRequestsMillis is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
+	// resetRequestsMilliseconds is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
 	// requests it tells whether the limit is per minute or per day.
 	// +optional
-	ResetRequestsMillis int64 `json:"resetRequestsMillis,omitempty"`
+	ResetRequestsMilliseconds int64 `json:"resetRequestsMilliseconds,omitempty"`
 
 	// projectLimitTokens is x-ratelimit-limit-project-tokens, where a project limit applies.
 	// +optional
@@ -241,10 +241,10 @@ type StageFailure struct {
 	// +optional
 	Code string `json:"code,omitempty"`
 
-	// retryAfterMillis is the least time to wait that the provider asked for.
+	// retryAfterMilliseconds is the least time to wait that the provider asked for.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
-	RetryAfterMillis int64 `json:"retryAfterMillis,omitempty"`
+	RetryAfterMilliseconds int64 `json:"retryAfterMilliseconds,omitempty"`
 
 	// at is when it failed.
 	// +optional
@@ -478,15 +478,10 @@ type Summary struct {
 	// +optional
 	Tokens int64 `json:"tokens,omitempty"`
 
-	// wait is the time the scan spent waiting for a worker, all stages together, e.g. "35ms".
-	// +kubebuilder:validation:MaxLength=32
+	// durationMilliseconds is the time from acceptance to the end. Absent until the scan has finished.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
-	Wait string `json:"wait,omitempty"`
-
-	// duration is the time from creation to the end, e.g. "11.2s". Empty until the scan has finished.
-	// +kubebuilder:validation:MaxLength=32
-	// +optional
-	Duration string `json:"duration,omitempty"`
+	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
 
 	// reason is the reason of the condition that matters now.
 	// +kubebuilder:validation:MaxLength=64
@@ -508,7 +503,8 @@ type ScanRequestStatus struct {
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// phase is the state in one word, derived from the conditions.
+	// phase is the state in one word, for field selectors and printing. It is derived from the conditions, which are
+	// what programs should read.
 	// +optional
 	Phase ScanPhase `json:"phase,omitempty"`
 
@@ -521,10 +517,10 @@ type ScanRequestStatus struct {
 	// +optional
 	FinishedAt metav1.MicroTime `json:"finishedAt,omitzero"`
 
-	// waitedMillis is the time the scan spent waiting for a worker so far, all stages together.
+	// waitedMilliseconds is the time the scan spent waiting for a worker so far, all stages together.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
-	WaitedMillis int64 `json:"waitedMillis,omitempty"`
+	WaitedMilliseconds int64 `json:"waitedMilliseconds,omitempty"`
 
 	// assignment is the worker's order. Absent while the scan waits.
 	// +optional

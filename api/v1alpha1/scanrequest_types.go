@@ -88,17 +88,18 @@ type ScanRequestSpec struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:shortName=scan,categories=scans
+// +kubebuilder:resource:shortName=scan;scans,categories=growbin
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
 // +kubebuilder:printcolumn:name="Stage",type=string,JSONPath=`.status.summary.stage`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.summary.reason`
 // +kubebuilder:printcolumn:name="Category",type=string,JSONPath=`.status.summary.category`
 // +kubebuilder:printcolumn:name="Tokens",type=integer,JSONPath=`.status.summary.tokens`
-// +kubebuilder:printcolumn:name="Wait",type=string,JSONPath=`.status.summary.wait`
-// +kubebuilder:printcolumn:name="Duration",type=string,JSONPath=`.status.summary.duration`
+// +kubebuilder:printcolumn:name="Wait-ms",type=integer,JSONPath=`.status.waitedMilliseconds`
+// +kubebuilder:printcolumn:name="Duration-ms",type=integer,JSONPath=`.status.summary.durationMilliseconds`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Worker",type=string,JSONPath=`.status.assignment.worker`,priority=1
 // +kubebuilder:printcolumn:name="User",type=string,JSONPath=`.spec.userID`,priority=1
-// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.summary.reason`,priority=1
+// +kubebuilder:printcolumn:name="Retry-After",type=string,JSONPath=`.status.retry.after`,priority=1
 // +kubebuilder:selectablefield:JSONPath=`.status.phase`
 // +kubebuilder:selectablefield:JSONPath=`.status.assignment.worker`
 // +kubebuilder:selectablefield:JSONPath=`.spec.userID`

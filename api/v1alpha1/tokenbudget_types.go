@@ -44,6 +44,19 @@ type TokenQuota struct {
 	Period QuotaPeriod `json:"period,omitempty"`
 }
 
+// RateLimitHeaderPolicy says what to do with the provider's x-ratelimit headers.
+//
+// +kubebuilder:validation:Enum=Follow;Ignore
+type RateLimitHeaderPolicy string
+
+// The policies for the provider's x-ratelimit headers.
+const (
+	// RateLimitHeadersFollow lets the headers correct the limits and what is left of them.
+	RateLimitHeadersFollow RateLimitHeaderPolicy = "Follow"
+	// RateLimitHeadersIgnore uses the configured limits only.
+	RateLimitHeadersIgnore RateLimitHeaderPolicy = "Ignore"
+)
+
 // TokenBudgetSpec is one account at one provider, with its limits.
 type TokenBudgetSpec struct {
 	// endpoint is the provider's base URL up to and including the version, for example
@@ -90,11 +103,11 @@ type TokenBudgetSpec struct {
 	// +optional
 	TargetUtilizationPercent int32 `json:"targetUtilizationPercent,omitempty"`
 
-	// followHeaders lets the provider's x-ratelimit headers correct the limits and what is left of them.
-	// Default true.
-	// +kubebuilder:default=true
+	// rateLimitHeaders says what to do with the provider's x-ratelimit headers: Follow lets them correct the limits
+	// and what is left of them; Ignore uses the configured limits only. Default Follow.
+	// +kubebuilder:default=Follow
 	// +optional
-	FollowHeaders *bool `json:"followHeaders,omitempty"`
+	RateLimitHeaders RateLimitHeaderPolicy `json:"rateLimitHeaders,omitempty"`
 }
 
 // BudgetLimits are the limits in force.
@@ -207,10 +220,10 @@ type CallEstimate struct {
 	// +optional
 	ChargeTokens int64 `json:"chargeTokens,omitempty"`
 
-	// durationMillis is how long one call takes, on average, in milliseconds. The budget keeps
-	// tokensPerMinute / 60000 * durationMillis / chargeTokens calls of this kind busy at the same time.
+	// durationMilliseconds is how long one call takes, on average, in milliseconds. The budget keeps
+	// tokensPerMinute / 60000 * durationMilliseconds / chargeTokens calls of this kind busy at the same time.
 	// +optional
-	DurationMillis int64 `json:"durationMillis,omitempty"`
+	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
 
 	// inputTokens is the number of input tokens that the provider reports for one call, on average.
 	// +optional
@@ -221,15 +234,15 @@ type CallEstimate struct {
 	// +optional
 	OutputTokens int64 `json:"outputTokens,omitempty"`
 
-	// reservedPermille is what is reserved for a call, in thousandths of what the provider's published formula
-	// gives for it: 1000 until the provider's headers prove that it charges more or less.
+	// reservedPercent is what is reserved for a call, in percent of what the provider's published formula gives for
+	// it: 100 until the provider's headers prove that it charges more or less.
 	// +optional
-	ReservedPermille int32 `json:"reservedPermille,omitempty"`
+	ReservedPercent int32 `json:"reservedPercent,omitempty"`
 
-	// provenCalls is how many of the latest 16 proven charges are known, from which reservedPermille follows. A
-	// charge is proven by the headers of a call that found the token limit unused.
+	// chargeSamples is the number of measured charges that reservedPercent follows from: the latest ones, at most 16.
+	// A charge is measured by the headers of a call that found the token limit unused.
 	// +optional
-	ProvenCalls int32 `json:"provenCalls,omitempty"`
+	ChargeSamples int32 `json:"chargeSamples,omitempty"`
 
 	// calls is the number of calls this was learned from.
 	// +optional
@@ -271,7 +284,7 @@ type TokenBudgetStatus struct {
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// limits are the limits in force: the provider's own word where followHeaders is true.
+	// limits are the limits in force: the provider's where rateLimitHeaders is Follow.
 	// +optional
 	Limits BudgetLimits `json:"limits,omitzero"`
 
@@ -317,7 +330,7 @@ type TokenBudgetStatus struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:shortName=tb,categories=scans
+// +kubebuilder:resource:shortName=tb,categories=growbin
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="TPM",type=integer,JSONPath=`.status.limits.tokensPerMinute`
 // +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.usage.tokensLastMinute`
@@ -325,7 +338,7 @@ type TokenBudgetStatus struct {
 // +kubebuilder:printcolumn:name="Reserved",type=integer,JSONPath=`.status.usage.reservedTokens`
 // +kubebuilder:printcolumn:name="In-Flight",type=integer,JSONPath=`.status.usage.inFlight`
 // +kubebuilder:printcolumn:name="Throttled",type=string,JSONPath=`.status.conditions[?(@.type=="Throttled")].status`
-// +kubebuilder:printcolumn:name="Resume",type=string,JSONPath=`.status.resumeAt`,priority=1
+// +kubebuilder:printcolumn:name="Resume-At",type=string,JSONPath=`.status.resumeAt`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type TokenBudget struct {

@@ -236,7 +236,7 @@ const (
 
 // WorkerPoolStatus is where the pool stands.
 type WorkerPoolStatus struct {
-	// conditions are Available, Progressing and ScalingLimited.
+	// conditions are Ready, Progressing and ScalingLimited.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type
@@ -263,21 +263,14 @@ type WorkerPoolStatus struct {
 	// +optional
 	CanaryReplicas int32 `json:"canaryReplicas,omitempty"`
 
-	// stages are the pool's stages, joined by commas.
-	// +kubebuilder:validation:MaxLength=64
+	// tokensLastMinute is the number of tokens that the pool's budgets were charged in the last 60 seconds, by all pools
+	// that share them.
 	// +optional
-	Stages string `json:"stages,omitempty"`
+	TokensLastMinute int64 `json:"tokensLastMinute,omitempty"`
 
-	// ready is the number of workers that take work, of those wanted: "2/5".
-	// +kubebuilder:validation:MaxLength=32
+	// tokensPerMinute is the sum of the token limits of the pool's budgets.
 	// +optional
-	Ready string `json:"ready,omitempty"`
-
-	// tokens is what the pool's budgets were charged in the last minute, by all pools that share them, of their limits
-	// per minute: "1.9M/2M".
-	// +kubebuilder:validation:MaxLength=64
-	// +optional
-	Tokens string `json:"tokens,omitempty"`
+	TokensPerMinute int64 `json:"tokensPerMinute,omitempty"`
 
 	// queued is the number of scans that wait for a stage of this pool.
 	// +optional
@@ -302,15 +295,17 @@ type WorkerPoolStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
-// +kubebuilder:resource:shortName=wp,categories=scans
-// +kubebuilder:printcolumn:name="Stages",type=string,JSONPath=`.status.stages`
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.ready`
+// +kubebuilder:resource:shortName=wp,categories=growbin
+// +kubebuilder:printcolumn:name="Stages",type=string,JSONPath=`.spec.stages`
+// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.readyReplicas`
+// +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.status.desiredReplicas`
 // +kubebuilder:printcolumn:name="Queued",type=integer,JSONPath=`.status.queued`
 // +kubebuilder:printcolumn:name="In-Flight",type=integer,JSONPath=`.status.inFlight`
 // +kubebuilder:printcolumn:name="Limited-By",type=string,JSONPath=`.status.limitedBy`
-// +kubebuilder:printcolumn:name="Tokens/Min",type=string,JSONPath=`.status.tokens`
+// +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.tokensLastMinute`
+// +kubebuilder:printcolumn:name="TPM",type=integer,JSONPath=`.status.tokensPerMinute`
 // +kubebuilder:printcolumn:name="Canary",type=integer,JSONPath=`.status.canaryReplicas`,priority=1
-// +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`,priority=1
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type WorkerPool struct {
 	metav1.TypeMeta `json:",inline"`

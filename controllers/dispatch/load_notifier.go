@@ -39,7 +39,8 @@ type poolFigures struct {
 	// recommended is the number of workers for the load alone; limitedBy is the term that decided it.
 	recommended int32
 	limitedBy   v1alpha1.PoolLimit
-	tokens      string
+	// tokens is what the pool's budgets were charged in the last minute; tokenLimit is what they may be.
+	tokens, tokenLimit int64
 }
 
 // budgetFigures are the figures of a budget that make a write of its status worthwhile.
@@ -156,10 +157,9 @@ func (n *LoadNotifier) figuresOf(pool *v1alpha1.WorkerPool) (f poolFigures, ok b
 	}
 	in := workerpool.AutoscaleInput(pool, &demand, pool.Status.DesiredReplicas, n.Clock.Now())
 	d := autoscale.Decide(in, &autoscale.History{})
-	return poolFigures{
-		queued: demand.Queued, inFlight: demand.InFlight, recommended: d.Recommended, limitedBy: d.LimitedBy,
-		tokens: workerpool.BudgetTokens(n.Scheduler, pool),
-	}, true
+	f = poolFigures{queued: demand.Queued, inFlight: demand.InFlight, recommended: d.Recommended, limitedBy: d.LimitedBy}
+	f.tokens, f.tokenLimit = workerpool.BudgetTokens(n.Scheduler, pool)
+	return f, true
 }
 
 func send[T any](ctx context.Context, ch chan<- event.TypedGenericEvent[T], obj T) bool {

@@ -224,7 +224,7 @@ func TestBudgetConditions(t *testing.T) {
 		},
 		"the own quota": {
 			key: ready, spec: quota, stats: budget.Stats{QuotaUsed: 900, QuotaExhausted: true},
-			want: map[string]string{"Ready": "True KeyFound", "Throttled": "False WithinLimits", "QuotaExhausted": "True OwnQuotaExhausted"},
+			want: map[string]string{"Ready": "True KeyFound", "Throttled": "False WithinLimits", "QuotaExhausted": "True SpecQuotaExhausted"},
 		},
 		"within the own quota": {
 			key: ready, spec: quota, stats: budget.Stats{QuotaUsed: 999},

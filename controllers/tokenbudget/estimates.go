@@ -21,7 +21,8 @@ const (
 	estimatesInterval = time.Minute
 )
 
-// callEstimates returns the latest estimates for the status, sorted by stage and model and rounded to whole numbers.
+// callEstimates returns the latest estimates for the status, sorted by stage and model and rounded to whole numbers:
+// what is reserved upwards, as less than was measured would be too little.
 // In known, the latest comes first.
 func callEstimates(known []budget.Estimate) []v1alpha1.CallEstimate {
 	var list []v1alpha1.CallEstimate
@@ -29,8 +30,8 @@ func callEstimates(known []budget.Estimate) []v1alpha1.CallEstimate {
 		list = append(list, v1alpha1.CallEstimate{
 			Stage: v1alpha1.StageName(e.Stage), Model: e.Model,
 			ChargeTokens: round(e.Usual.Charge), InputTokens: round(e.Usual.Input), OutputTokens: round(e.Usual.Output),
-			DurationMillis: round(e.Usual.Seconds * 1000), Calls: e.Usual.Samples,
-			ReservedPermille: int32(e.Ratio), ProvenCalls: int32(e.Proofs),
+			DurationMilliseconds: round(e.Usual.Seconds * 1000), Calls: e.Usual.Samples,
+			ReservedPercent: int32((e.Ratio + 9) / 10), ChargeSamples: int32(e.Proofs),
 			LastCallAt: metav1.NewMicroTime(e.At.Truncate(time.Microsecond)),
 		})
 	}

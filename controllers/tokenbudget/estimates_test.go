@@ -28,10 +28,10 @@ func TestCallEstimates(t *testing.T) {
 		{Stage: "answer", Model: "gpt-5.1", Ratio: 1000, At: controllertest.T0},
 	}
 	want := []v1alpha1.CallEstimate{
-		{Stage: "answer", Model: "gpt-5.1", ReservedPermille: 1000, LastCallAt: metav1.NewMicroTime(controllertest.T0)},
+		{Stage: "answer", Model: "gpt-5.1", ReservedPercent: 100, LastCallAt: metav1.NewMicroTime(controllertest.T0)},
 		{
-			Stage: "vision", Model: "gpt-5.1", ReservedPermille: 912, ProvenCalls: 16, Calls: 90,
-			ChargeTokens: 1058, InputTokens: 311, OutputTokens: 97, DurationMillis: 5322,
+			Stage: "vision", Model: "gpt-5.1", ReservedPercent: 92, ChargeSamples: 16, Calls: 90,
+			ChargeTokens: 1058, InputTokens: 311, OutputTokens: 97, DurationMilliseconds: 5322,
 			LastCallAt: metav1.NewMicroTime(controllertest.T0.Add(time.Minute + time.Microsecond)),
 		},
 	}
@@ -85,12 +85,12 @@ func TestEstimatesGoFromLeaderToLeader(t *testing.T) {
 	written := controllertest.MakeBudget()
 	written.Status.Estimates = []v1alpha1.CallEstimate{
 		{
-			Stage: "answer", Model: written.Spec.Models[0], ReservedPermille: 1000, Calls: 7,
-			ChargeTokens: 1100, InputTokens: 350, OutputTokens: 120, DurationMillis: 6300, LastCallAt: metav1.NewMicroTime(controllertest.T0.Add(-time.Minute)),
+			Stage: "answer", Model: written.Spec.Models[0], ReservedPercent: 100, Calls: 7,
+			ChargeTokens: 1100, InputTokens: 350, OutputTokens: 120, DurationMilliseconds: 6300, LastCallAt: metav1.NewMicroTime(controllertest.T0.Add(-time.Minute)),
 		},
 		{
-			Stage: "vision", Model: written.Spec.Models[0], ReservedPermille: 870, ProvenCalls: 12, Calls: 9,
-			ChargeTokens: 900, InputTokens: 250, OutputTokens: 60, DurationMillis: 4800, LastCallAt: metav1.NewMicroTime(controllertest.T0.Add(-time.Hour)),
+			Stage: "vision", Model: written.Spec.Models[0], ReservedPercent: 87, ChargeSamples: 12, Calls: 9,
+			ChargeTokens: 900, InputTokens: 250, OutputTokens: 60, DurationMilliseconds: 4800, LastCallAt: metav1.NewMicroTime(controllertest.T0.Add(-time.Hour)),
 		},
 	}
 	c := controllertest.NewClient(t, &n, written, secret(map[string][]byte{"api-key": []byte("sk-1")}))

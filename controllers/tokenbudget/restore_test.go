@@ -61,7 +61,7 @@ func TestANewLeaderKnowsWhatTheStatusSays(t *testing.T) {
 		},
 		"a limit by day": {
 			results: []budget.Result{said(v1alpha1.RateLimitObservation{
-				LimitTokens: 60_000, RemainingTokens: 59_000, LimitRequests: 1000, RemainingRequests: 0, ResetRequestsMillis: 86_400_000,
+				LimitTokens: 60_000, RemainingTokens: 59_000, LimitRequests: 1000, RemainingRequests: 0, ResetRequestsMilliseconds: 86_400_000,
 			})},
 			after: 16 * time.Second,
 			check: func(t *testing.T, _, after budget.Stats) {

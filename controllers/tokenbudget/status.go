@@ -147,7 +147,7 @@ func quotaCondition(b *v1alpha1.TokenBudget, in budgetInput) metav1.Condition {
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonProviderQuotaExhausted
 		c.Message = "the provider's quota is exhausted; add credit or raise the limit there; scans wait while probe calls test the quota" + quoted(in.providerError)
 	case q != nil && stats.QuotaExhausted:
-		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonOwnQuotaExhausted
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonSpecQuotaExhausted
 		period := strings.ToLower(string(q.Period))
 		c.Message = fmt.Sprintf("%d of %d tokens of spec.quota are used this %s, and the rest is less than a call needs; scans wait until the next %s or until spec.quota is raised",
 			stats.QuotaUsed, q.Tokens, period, period)

@@ -148,7 +148,8 @@ func TestBurstOnAnEmptyPool(t *testing.T) {
 	if p.Status.LimitedBy != v1alpha1.LimitedByMaxReplicas || limited.Status != metav1.ConditionTrue || !strings.Contains(limited.Message, "10 workers wanted, 8 given") {
 		t.Errorf("limited by %s, %+v", p.Status.LimitedBy, limited)
 	}
-	if p.Status.Ready != "0/8" || p.Status.Stages != "vision,rule" || p.Status.Tokens != "0/2M" || p.Status.Queued != 1000 {
+	if p.Status.ReadyReplicas != 0 || p.Status.DesiredReplicas != 8 || p.Status.TokensLastMinute != 0 ||
+		p.Status.TokensPerMinute != 2_000_000 || p.Status.Queued != 1000 {
 		t.Errorf("status = %+v", p.Status)
 	}
 
@@ -333,13 +334,5 @@ func TestIdleWorkersGoFirst(t *testing.T) {
 	g := workerGroups(pool, 3)[0]
 	if err := w.r.preferIdle(t.Context(), pool, g); err != nil || w.n.PodPatches != written {
 		t.Errorf("%d more writes where the order was right, error %v", w.n.PodPatches-written, err)
-	}
-}
-
-func TestCompact(t *testing.T) {
-	for n, want := range map[int64]string{0: "0", 412: "412", 1000: "1k", 9549: "9.5k", 120_400: "120k", 1_940_000: "1.9M", 2_000_000: "2M", 3_000_000_000: "3G"} {
-		if got := compact(n); got != want {
-			t.Errorf("%d is %q, want %q", n, got, want)
-		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/tools/events"
@@ -71,7 +72,7 @@ func TestWorkerPoolComesToRest(t *testing.T) {
 	if err := c.Get(t.Context(), controllertest.Request("vision").NamespacedName, pool); err != nil {
 		t.Fatal(err)
 	}
-	if !meta.IsStatusConditionTrue(pool.Status.Conditions, v1alpha1.ConditionAvailable) ||
+	if !meta.IsStatusConditionTrue(pool.Status.Conditions, v1alpha1.ConditionReady) ||
 		!meta.IsStatusConditionFalse(pool.Status.Conditions, v1alpha1.ConditionProgressing) ||
 		pool.Status.ReadyReplicas != 2 || pool.Status.DesiredReplicas != 2 || pool.Status.LimitedBy != v1alpha1.LimitedByMinReplicas {
 		t.Errorf("status = %+v", pool.Status)
@@ -107,9 +108,9 @@ func TestWorkerPoolStatusIsPaced(t *testing.T) {
 	if err := c.Get(t.Context(), controllertest.Request("vision").NamespacedName, pool); err != nil {
 		t.Fatal(err)
 	}
-	c1 := meta.FindStatusCondition(pool.Status.Conditions, v1alpha1.ConditionAvailable)
+	c1 := meta.FindStatusCondition(pool.Status.Conditions, v1alpha1.ConditionReady)
 	if c1 == nil || c1.Reason != v1alpha1.ReasonBudgetNotFound || !strings.Contains(c1.Message, "b; create") {
-		t.Errorf("Available = %+v, want BudgetNotFound", c1)
+		t.Errorf("Ready = %+v, want BudgetNotFound", c1)
 	}
 	if err := c.Create(t.Context(), controllertest.MakeBudget()); err != nil {
 		t.Fatal(err)
@@ -163,8 +164,8 @@ func TestRejectedDeployment(t *testing.T) {
 		wantReason  string
 		wantMessage string
 	}{
-		"invalid": {err: invalid, want: 5, wantReason: v1alpha1.ReasonInvalidTemplate, wantMessage: "correct spec.template"},
-		"refused": {err: forbidden, wantErr: true, want: 2, wantReason: v1alpha1.ReasonDeploymentRefused, wantMessage: "images must be signed; allow it"},
+		"invalid":   {err: invalid, want: 5, wantReason: v1alpha1.ReasonInvalidTemplate, wantMessage: "correct spec.template"},
+		"forbidden": {err: forbidden, wantErr: true, want: 2, wantReason: v1alpha1.ReasonDeploymentForbidden, wantMessage: "images must be signed; allow it"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -180,9 +181,9 @@ func TestRejectedDeployment(t *testing.T) {
 			if got := w.replicas("vision-workers"); got != tc.want {
 				t.Errorf("%d workers, want %d", got, tc.want)
 			}
-			available := meta.FindStatusCondition(w.pool().Status.Conditions, v1alpha1.ConditionAvailable)
-			if available.Reason != tc.wantReason || !strings.Contains(available.Message, tc.wantMessage) {
-				t.Errorf("available: %+v, want %s, %s", available, tc.wantReason, tc.wantMessage)
+			ready := meta.FindStatusCondition(w.pool().Status.Conditions, v1alpha1.ConditionReady)
+			if ready.Reason != tc.wantReason || !strings.Contains(ready.Message, tc.wantMessage) {
+				t.Errorf("ready: %+v, want %s, %s", ready, tc.wantReason, tc.wantMessage)
 			}
 			w.n.ApplyErr = nil
 			w.clk.Step(statusthrottle.Interval)
@@ -303,4 +304,36 @@ func envNames(env []corev1ac.EnvVarApplyConfiguration) []string {
 		names = append(names, *env[i].Name)
 	}
 	return names
+}
+
+// TestReadyWaitsForTheRollout: a pool is Ready when as many workers as desired run the current template, so that tools that
+// wait for it see the change that they applied.
+func TestReadyWaitsForTheRollout(t *testing.T) {
+	tests := map[string]struct {
+		status     appsv1.DeploymentStatus
+		want       metav1.ConditionStatus
+		wantReason string
+	}{
+		"no worker yet":         {appsv1.DeploymentStatus{ObservedGeneration: 3}, metav1.ConditionFalse, v1alpha1.ReasonWorkersUnready},
+		"one of two":            {appsv1.DeploymentStatus{ObservedGeneration: 3, ReadyReplicas: 1, UpdatedReplicas: 2}, metav1.ConditionFalse, v1alpha1.ReasonWorkersUnready},
+		"an older template":     {appsv1.DeploymentStatus{ObservedGeneration: 3, ReadyReplicas: 2, UpdatedReplicas: 1}, metav1.ConditionFalse, v1alpha1.ReasonRollingOut},
+		"a change not acted on": {appsv1.DeploymentStatus{ObservedGeneration: 2, ReadyReplicas: 2, UpdatedReplicas: 2}, metav1.ConditionFalse, v1alpha1.ReasonRollingOut},
+		"all on the new":        {appsv1.DeploymentStatus{ObservedGeneration: 3, ReadyReplicas: 2, UpdatedReplicas: 2}, metav1.ConditionTrue, v1alpha1.ReasonWorkersReady},
+		"more than are desired": {appsv1.DeploymentStatus{ObservedGeneration: 3, ReadyReplicas: 3, UpdatedReplicas: 3}, metav1.ConditionTrue, v1alpha1.ReasonWorkersReady},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			pool := controllertest.MakePool()
+			pool.Status.ReadyReplicas, pool.Status.DesiredReplicas = tc.status.ReadyReplicas, 2
+			d := &appsv1.Deployment{Status: tc.status}
+			d.Generation = 3
+			c := readyCondition(&poolScope{
+				pool: pool, deployments: map[string]*appsv1.Deployment{v1alpha1.TrackStable: d},
+				budgets: map[string]*v1alpha1.TokenBudget{"b": controllertest.MakeBudget()},
+			})
+			if c.Type != "Ready" || c.Status != tc.want || c.Reason != tc.wantReason {
+				t.Errorf("%+v, want %s, %s", c, tc.want, tc.wantReason)
+			}
+		})
+	}
 }

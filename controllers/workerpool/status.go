@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,7 +23,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, scope *poolScope) (ctrl.Re
 	name := client.ObjectKeyFromObject(scope.pool)
 	demand, _ := r.Scheduler.PoolDemand(name)
 	before := scope.pool.DeepCopy()
-	computePoolStatus(scope, &demand, BudgetTokens(r.Scheduler, scope.pool))
+	scope.pool.Status.TokensLastMinute, scope.pool.Status.TokensPerMinute = BudgetTokens(r.Scheduler, scope.pool)
+	computePoolStatus(scope, &demand)
 	if apiequality.Semantic.DeepEqual(before.Status, scope.pool.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -38,7 +38,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, scope *poolScope) (ctrl.Re
 }
 
 // computePoolStatus derives the pool's status from the gathered state.
-func computePoolStatus(scope *poolScope, demand *scheduler.PoolDemand, tokens string) {
+func computePoolStatus(scope *poolScope, demand *scheduler.PoolDemand) {
 	pool, s := scope.pool, &scope.pool.Status
 	s.ObservedGeneration = pool.Generation
 	s.Selector = labels.SelectorFromSet(poolLabels(pool)).String()
@@ -52,9 +52,7 @@ func computePoolStatus(scope *poolScope, demand *scheduler.PoolDemand, tokens st
 			s.CanaryReplicas = d.Status.Replicas
 		}
 	}
-	s.Stages, s.Tokens = stageList(pool), tokens
-	s.Ready = fmt.Sprintf("%d/%d", s.ReadyReplicas, s.DesiredReplicas)
-	setPoolCondition(pool, availableCondition(scope))
+	setPoolCondition(pool, readyCondition(scope))
 	setPoolCondition(pool, progressingCondition(scope))
 	setPoolCondition(pool, limitedCondition(scope))
 }
@@ -64,14 +62,16 @@ func setPoolCondition(pool *v1alpha1.WorkerPool, c metav1.Condition) {
 	meta.SetStatusCondition(&pool.Status.Conditions, c)
 }
 
-func availableCondition(scope *poolScope) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionFalse}
+// readyCondition is True when the pool's Deployments are applied, and as many workers are ready as are desired and run the
+// current template.
+func readyCondition(scope *poolScope) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	s := &scope.pool.Status
 	switch missing := missingBudgets(scope); {
 	case isRejected(scope.applyErr):
 		c.Reason, c.Message = v1alpha1.ReasonInvalidTemplate, scope.applyErr.Error()+"; correct "+templates(scope.pool)
 	case isForbidden(scope.applyErr):
-		c.Reason = v1alpha1.ReasonDeploymentRefused
+		c.Reason = v1alpha1.ReasonDeploymentForbidden
 		c.Message = scope.applyErr.Error() + "; allow it, or correct " + templates(scope.pool)
 	case len(missing) > 0:
 		c.Reason = v1alpha1.ReasonBudgetNotFound
@@ -81,11 +81,25 @@ func availableCondition(scope *poolScope) metav1.Condition {
 	case s.ReadyReplicas < s.DesiredReplicas:
 		c.Reason = v1alpha1.ReasonWorkersUnready
 		c.Message = fmt.Sprintf("%d of %d workers are ready", s.ReadyReplicas, s.DesiredReplicas)
+	case updatedReplicas(scope) < s.DesiredReplicas:
+		c.Reason = v1alpha1.ReasonRollingOut
+		c.Message = fmt.Sprintf("%d of %d workers run the current template", updatedReplicas(scope), s.DesiredReplicas)
 	default:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonWorkersReady
 		c.Message = fmt.Sprintf("%d of %d workers are ready", s.ReadyReplicas, s.DesiredReplicas)
 	}
 	return c
+}
+
+// updatedReplicas is the number of workers that run their Deployment's current template.
+func updatedReplicas(scope *poolScope) int32 {
+	var updated int32
+	for _, d := range scope.deployments {
+		if d.Status.ObservedGeneration >= d.Generation {
+			updated += d.Status.UpdatedReplicas
+		}
+	}
+	return updated
 }
 
 // templates names the fields that define the workers' pods.
@@ -141,35 +155,14 @@ func rollingOut(d *appsv1.Deployment, replicas int32) bool {
 	return s.ObservedGeneration < d.Generation || s.UpdatedReplicas != replicas || s.Replicas != replicas || s.AvailableReplicas != replicas
 }
 
-// BudgetTokens is what the pool's budgets were charged in the last minute, and what they may be: "1.9M/2M". It is empty
-// for a pool without budgets.
-func BudgetTokens(s *scheduler.Scheduler, pool *v1alpha1.WorkerPool) string {
-	var used, limit int64
+// BudgetTokens returns how many tokens the pool's budgets were charged in the last minute, and the sum of their limits per
+// minute. Both are zero for a pool without budgets.
+func BudgetTokens(s *scheduler.Scheduler, pool *v1alpha1.WorkerPool) (used, limit int64) {
 	for _, ref := range pool.Spec.Budgets {
 		if stats, ok := s.BudgetStats(client.ObjectKey{Namespace: pool.Namespace, Name: ref.Name}); ok {
 			used += stats.TokensLastMinute
 			limit += stats.TokensPerMinute
 		}
 	}
-	if limit == 0 {
-		return ""
-	}
-	return compact(used) + "/" + compact(limit)
-}
-
-// compact prints a number of two or three digits and its unit: "412", "9.5k", "120k", "1.9M".
-func compact(n int64) string {
-	for _, unit := range []struct {
-		size int64
-		name string
-	}{{1_000_000_000, "G"}, {1_000_000, "M"}, {1000, "k"}} {
-		if n >= unit.size {
-			tenths := n * 10 / unit.size
-			if tenths >= 100 || tenths%10 == 0 {
-				return strconv.FormatInt(tenths/10, 10) + unit.name
-			}
-			return fmt.Sprintf("%d.%d%s", tenths/10, tenths%10, unit.name)
-		}
-	}
-	return strconv.FormatInt(n, 10)
+	return used, limit
 }

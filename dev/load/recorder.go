@@ -136,7 +136,7 @@ func (r *Recorder) observe(obj *v1alpha1.ScanRequest) {
 		r.breakLocked("scan %s had finished as %s and is %s again", s.Name, s.Phase, status.Phase)
 	}
 	s.Phase, s.Reason = status.Phase, status.Summary.Reason
-	s.Waited = time.Duration(status.WaitedMillis) * time.Millisecond
+	s.Waited = time.Duration(status.WaitedMilliseconds) * time.Millisecond
 	s.current = status.Assignment
 	if a := status.Assignment; a != nil {
 		s.hadLocked(a.Stage, a.Worker)

@@ -31,7 +31,7 @@ func BenchmarkReserveSettle(b *testing.B) {
 			if headers {
 				r.Observation = &v1alpha1.RateLimitObservation{
 					LimitTokens: 10_000_000_000, RemainingTokens: 9_000_000_000,
-					LimitRequests: 100_000_000, RemainingRequests: 99_000_000, ResetRequestsMillis: 600,
+					LimitRequests: 100_000_000, RemainingRequests: 99_000_000, ResetRequestsMilliseconds: 600,
 				}
 			}
 			b.ReportAllocs()

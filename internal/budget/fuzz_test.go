@@ -35,8 +35,8 @@ func (p *tape) observation(now time.Time) *v1alpha1.RateLimitObservation {
 	scale := func() int64 { return p.int64() >> (p.byte() % 64) }
 	return &v1alpha1.RateLimitObservation{
 		SentAt:      metav1.NewMicroTime(now.Add(time.Duration(int8(p.byte())) * 100 * time.Millisecond)),
-		LimitTokens: scale(), RemainingTokens: scale(), ResetTokensMillis: scale(),
-		LimitRequests: scale(), RemainingRequests: scale(), ResetRequestsMillis: scale(),
+		LimitTokens: scale(), RemainingTokens: scale(),
+		LimitRequests: scale(), RemainingRequests: scale(), ResetRequestsMilliseconds: scale(),
 		ProjectLimitTokens: scale(), ProjectRemainingTokens: scale(),
 	}
 }

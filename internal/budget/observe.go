@@ -193,8 +193,8 @@ func (l *Ledger) shown(i int, o v1alpha1.RateLimitObservation) int64 {
 // Published samples: limit 500, 1 used, reset 120 ms (60 s window); limit 10000, 1 used, reset 8.64 s (a day).
 func (l *Ledger) requestLimitOf(o v1alpha1.RateLimitObservation) int {
 	used := o.LimitRequests - o.RemainingRequests
-	if used > 0 && o.ResetRequestsMillis > 0 {
-		window := float64(o.ResetRequestsMillis) * float64(o.LimitRequests) / float64(used)
+	if used > 0 && o.ResetRequestsMilliseconds > 0 {
+		window := float64(o.ResetRequestsMilliseconds) * float64(o.LimitRequests) / float64(used)
 		if window >= float64(dayLimitFrom.Milliseconds()) {
 			return dailyMeter
 		}

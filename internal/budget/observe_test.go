@@ -191,10 +191,10 @@ func TestWrongStartLimit(t *testing.T) {
 }
 
 // said builds an observation.
-func said(limit, remaining, resetMillis, requests, remainingRequests, resetRequestsMillis int64) *v1alpha1.RateLimitObservation {
+func said(limit, remaining, requests, remainingRequests, resetMillis int64) *v1alpha1.RateLimitObservation {
 	return &v1alpha1.RateLimitObservation{
-		LimitTokens: limit, RemainingTokens: remaining, ResetTokensMillis: resetMillis,
-		LimitRequests: requests, RemainingRequests: remainingRequests, ResetRequestsMillis: resetRequestsMillis,
+		LimitTokens: limit, RemainingTokens: remaining,
+		LimitRequests: requests, RemainingRequests: remainingRequests, ResetRequestsMilliseconds: resetMillis,
 	}
 }
 
@@ -211,27 +211,27 @@ func TestPublishedHeaders(t *testing.T) {
 		wantPerDay  int64
 	}{
 		"gpt-4, max_tokens 512, a limit per day": {
-			limits: following(10_000, 100), tokens: 600, said: said(10_000, 9481, 3114, 10_000, 9999, 8640),
+			limits: following(10_000, 100), tokens: 600, said: said(10_000, 9481, 10_000, 9999, 8640),
 			wantCharged: 519, wantTokens: 10_000, wantMinute: 100_000, wantPerDay: 10_000,
 		},
 		"gpt-4.1, no max_tokens, seven tokens": {
-			limits: following(30_000, 100), tokens: 7, said: said(30_000, 29_993, 14, 500, 499, 120),
+			limits: following(30_000, 100), tokens: 7, said: said(30_000, 29_993, 500, 499, 120),
 			wantCharged: 7, wantTokens: 30_000, wantMinute: 500,
 		},
 		"the documentation's sample": {
-			limits: following(150_000, 100), tokens: 16, said: said(150_000, 149_984, 6, 60, 59, 1000),
+			limits: following(150_000, 100), tokens: 16, said: said(150_000, 149_984, 60, 59, 1000),
 			wantCharged: 16, wantTokens: 150_000, wantMinute: 60,
 		},
 		"another limit than the spec's": {
-			limits: following(90_000, 100), tokens: 8, said: said(30_000, 29_992, 16, 500, 499, 120),
+			limits: following(90_000, 100), tokens: 8, said: said(30_000, 29_992, 500, 499, 120),
 			wantCharged: 8, wantTokens: 30_000, wantMinute: 500,
 		},
 		"nothing used: the window cannot be told, and the limit is not a known one": {
-			limits: following(30_000, 100), tokens: 8, said: said(30_000, 29_992, 16, 77, 77, 0),
+			limits: following(30_000, 100), tokens: 8, said: said(30_000, 29_992, 77, 77, 0),
 			wantCharged: 8, wantTokens: 30_000, wantMinute: 100_000,
 		},
 		"headers not followed": {
-			limits: plain(90_000), tokens: 8, said: said(30_000, 29_992, 16, 500, 499, 120),
+			limits: plain(90_000), tokens: 8, said: said(30_000, 29_992, 500, 499, 120),
 			wantTokens: 90_000, wantMinute: 100_000,
 		},
 		"no headers": {
@@ -239,7 +239,7 @@ func TestPublishedHeaders(t *testing.T) {
 		},
 		"numbers that cannot be": {
 			limits: following(90_000, 100), tokens: 8,
-			said:        said(math.MaxInt64, math.MinInt64, -1, -5, math.MaxInt64, math.MaxInt64),
+			said:        said(math.MaxInt64, math.MinInt64, -5, math.MaxInt64, math.MaxInt64),
 			wantCharged: maxLimit, wantTokens: maxLimit, wantMinute: 100_000,
 		},
 	}
@@ -280,7 +280,7 @@ func TestChargeNotProved(t *testing.T) {
 	l.Reserve("b", 100, epoch)
 	now := epoch.Add(5 * time.Second)
 	for _, id := range []string{"a", "b"} {
-		o := said(30_000, 29_800, 400, 500, 498, 240)
+		o := said(30_000, 29_800, 500, 498, 240)
 		o.SentAt = metav1.NewMicroTime(epoch)
 		if got := l.Settle(id, Result{Observation: o}, now).Charged; got != 0 {
 			t.Errorf("%s: charged %d is called proved", id, got)
@@ -294,7 +294,7 @@ func TestDailyLimit(t *testing.T) {
 	l := New(following(30_000, 100), epoch)
 	l.Reserve("a", 10, epoch)
 	now := epoch.Add(time.Second)
-	l.Settle("a", Result{Observation: said(30_000, 29_990, 20, 1000, 0, 86_400_000)}, now)
+	l.Settle("a", Result{Observation: said(30_000, 29_990, 1000, 0, 86_400_000)}, now)
 	v := l.Check(10, now)
 	if v.OK || v.Dimension != Requests || v.RetryAt.Sub(now) < 80*time.Second {
 		t.Errorf("after the last request of the day: %+v, want Requests in about 86 s", v)
@@ -307,7 +307,7 @@ func TestProjectLimit(t *testing.T) {
 	l := New(following(30_000, 100), epoch)
 	l.Reserve("a", 1000, epoch)
 	now := epoch.Add(5 * time.Second)
-	o := said(30_000, 29_000, 2000, 500, 499, 120)
+	o := said(30_000, 29_000, 500, 499, 120)
 	o.SentAt = metav1.NewMicroTime(epoch)
 	o.ProjectLimitTokens, o.ProjectRemainingTokens = 6000, 2000
 	l.Settle("a", Result{Observation: o}, now)
@@ -333,8 +333,8 @@ func TestOldWordsUndoNothing(t *testing.T) {
 		o.SentAt = metav1.NewMicroTime(epoch.Add(sent))
 		return Result{Observation: o}
 	}
-	l.Settle("fast", at(said(30_000, 29_000, 2000, 500, 498, 240), 10*time.Second), epoch.Add(15*time.Second))
-	l.Settle("slow", at(said(60_000, 59_990, 10, 1000, 999, 60), 0), epoch.Add(20*time.Second))
+	l.Settle("fast", at(said(30_000, 29_000, 500, 498, 240), 10*time.Second), epoch.Add(15*time.Second))
+	l.Settle("slow", at(said(60_000, 59_990, 1000, 999, 60), 0), epoch.Add(20*time.Second))
 	if s := l.Stats(epoch.Add(20 * time.Second)); s.TokensPerMinute != 30_000 || s.RequestsPerMinute != 500 {
 		t.Errorf("limits %d and %d in force, want 30000 and 500", s.TokensPerMinute, s.RequestsPerMinute)
 	}
@@ -350,7 +350,7 @@ func TestLowerAtOnceRaiseSlowly(t *testing.T) {
 		if !l.Reserve(id, 10, sent).OK {
 			t.Fatalf("no room at %v", after)
 		}
-		o := said(60_000, remaining, 1, 500, 499, 120)
+		o := said(60_000, remaining, 500, 499, 120)
 		o.SentAt = metav1.NewMicroTime(sent)
 		l.Settle(id, Result{Observation: o}, sent.Add(300*time.Millisecond))
 		return l.Stats(sent.Add(300 * time.Millisecond)).Tokens.Available

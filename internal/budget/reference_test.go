@@ -269,8 +269,8 @@ func (w *world) observation(sent time.Time) *v1alpha1.RateLimitObservation {
 	if !w.blind {
 		o.SentAt = metav1.NewMicroTime(sent.Add(w.skew))
 	}
-	o.LimitTokens, o.RemainingTokens, o.ResetTokensMillis = level(w.server)
-	o.LimitRequests, o.RemainingRequests, o.ResetRequestsMillis = level(w.requests)
+	o.LimitTokens, o.RemainingTokens, _ = level(w.server)
+	o.LimitRequests, o.RemainingRequests, o.ResetRequestsMilliseconds = level(w.requests)
 	return &o
 }
 

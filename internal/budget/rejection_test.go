@@ -20,11 +20,11 @@ func TestRateLimited(t *testing.T) {
 		wantTokens    int64 // rejections counted
 	}{
 		"tokens, with Retry-After": {
-			retryAfter: 7 * time.Second, said: said(60_000, 0, 60_000, 500, 400, 12_000),
+			retryAfter: 7 * time.Second, said: said(60_000, 0, 500, 400, 12_000),
 			wantDimension: Tokens, wantWait: 7 * time.Second, wantTokens: 1,
 		},
 		"requests, with Retry-After": {
-			retryAfter: 7 * time.Second, said: said(60_000, 50_000, 10_000, 500, 0, 60_000),
+			retryAfter: 7 * time.Second, said: said(60_000, 50_000, 500, 0, 60_000),
 			wantDimension: Requests, wantWait: 7 * time.Second,
 		},
 		"no headers": {retryAfter: 7 * time.Second, wantDimension: Tokens, wantWait: 7 * time.Second, wantTokens: 1},

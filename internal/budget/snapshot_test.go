@@ -161,7 +161,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	}
 	l.Settle("0", Result{
 		Usage:       v1alpha1.TokenUsage{Input: 500, CachedInput: 100, Output: 50},
-		Observation: said(30_000, 29_000, 2000, 10_000, 9990, 86_400),
+		Observation: said(30_000, 29_000, 10_000, 9990, 86_400),
 	}, epoch.Add(time.Second))
 	l.Settle("1", Result{Class: v1alpha1.FailureSlowDown}, epoch.Add(time.Second))
 	l.Settle("2", Result{Class: v1alpha1.FailureQuotaExhausted}, epoch.Add(time.Second))

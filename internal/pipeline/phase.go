@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -39,11 +38,8 @@ func summaryOf(s *v1alpha1.ScanRequestStatus) v1alpha1.Summary {
 	for i := range s.Stages {
 		sum.Tokens += s.Stages[i].Tokens.Input + s.Stages[i].Tokens.Output
 	}
-	if len(s.Stages) > 0 {
-		sum.Wait = humanDuration(time.Duration(s.WaitedMillis) * time.Millisecond)
-	}
 	if IsFinished(s) {
-		sum.Duration = humanDuration(s.FinishedAt.Sub(s.AcceptedAt.Time))
+		sum.DurationMilliseconds = positiveMillis(s.FinishedAt.Sub(s.AcceptedAt.Time))
 	}
 	switch finished, admitted := condition(s, v1alpha1.ConditionFinished), condition(s, v1alpha1.ConditionAdmitted); {
 	case finished != nil:
@@ -52,20 +48,6 @@ func summaryOf(s *v1alpha1.ScanRequestStatus) v1alpha1.Summary {
 		sum.Reason = admitted.Reason
 	}
 	return sum
-}
-
-// humanDuration prints a duration for people: "35ms", "11.2s", "4m10s".
-func humanDuration(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0ms"
-	case d < time.Second:
-		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
-	case d < time.Minute:
-		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
-	default:
-		return d.Round(time.Second).String()
-	}
 }
 
 func condition(s *v1alpha1.ScanRequestStatus, kind string) *metav1.Condition {

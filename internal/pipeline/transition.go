@@ -153,7 +153,7 @@ func (e Assigned) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 	if s.AcceptedAt.IsZero() {
 		s.AcceptedAt = micro(AcceptedAt(c.CreatedAt, e.AcceptedAt))
 	}
-	s.WaitedMillis += positiveMillis(c.Now.Sub(waitingSince(s)))
+	s.WaitedMilliseconds += positiveMillis(c.Now.Sub(waitingSince(s)))
 
 	a := e.Assignment
 	a.AssignedAt = micro(c.Now)
@@ -185,7 +185,7 @@ func (e Completed) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 		return fmt.Errorf("complete assignment %s: no outcome", e.AssignmentID)
 	}
 	a := *s.Assignment
-	s.WaitedMillis += positiveMillis(e.Outcomes[0].StartedAt.Sub(a.AssignedAt.Time))
+	s.WaitedMilliseconds += positiveMillis(e.Outcomes[0].StartedAt.Sub(a.AssignedAt.Time))
 	s.Assignment = nil
 	for i, o := range e.Outcomes {
 		if next := NextStage(s); next != o.Stage {
@@ -200,6 +200,10 @@ func (e Completed) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 	}
 	if !IsFinished(s) && NextStage(s) == "" {
 		finish(c, s, v1alpha1.ReasonSucceeded, "the scan succeeded")
+	}
+	if last := e.Outcomes[len(e.Outcomes)-1]; !IsFinished(s) && last.Failure == nil {
+		setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStageCompleted,
+			fmt.Sprintf("stage %s is done, stage %s is queued", last.Stage, NextStage(s)))
 	}
 	return nil
 }
@@ -237,7 +241,6 @@ func (e Rejected) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 	if IsFinished(s) || s.Assignment != nil {
 		return fmt.Errorf("reject with %s: %w", e.Reason, ErrStale)
 	}
-	setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, e.Reason, e.Message)
 	finish(c, s, e.Reason, e.Message)
 	return nil
 }

@@ -84,7 +84,7 @@ func foldSuccess(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) {
 func foldFailure(c Context, s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment, o Outcome) {
 	st, f := Stage(s, o.Stage), o.Failure
 	st.Failure = &v1alpha1.StageFailure{
-		Class: f.Class, Code: f.Code, RetryAfterMillis: f.RetryAfter.Milliseconds(), At: micro(o.FinishedAt),
+		Class: f.Class, Code: f.Code, RetryAfterMilliseconds: f.RetryAfter.Milliseconds(), At: micro(o.FinishedAt),
 	}
 	st.Message = clip(f.Message)
 
@@ -211,6 +211,7 @@ func finish(c Context, s *v1alpha1.ScanRequestStatus, reason, message string) {
 	}
 	s.FinishedAt = micro(c.Now)
 	s.Assignment, s.Retry = nil, nil
+	setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonFinished, "the scan has finished and needs no worker")
 	setCondition(c, s, v1alpha1.ConditionFinished, metav1.ConditionTrue, reason, message)
 }
 

@@ -91,11 +91,16 @@ func TestFoldWholeScan(t *testing.T) {
 	if s.status.Phase != v1alpha1.ScanQueued || s.status.Summary.Stage != "answer" {
 		t.Errorf("after vision and rule: phase %s, next stage %s", s.status.Phase, s.status.Summary.Stage)
 	}
+	admitted := condition(&s.status, v1alpha1.ConditionAdmitted)
+	if admitted.Status != metav1.ConditionFalse || admitted.Reason != v1alpha1.ReasonStageCompleted ||
+		admitted.Message != "stage rule is done, stage answer is queued" {
+		t.Errorf("after vision and rule: %+v", admitted)
+	}
 	s.then(6, assigned("a2", v1alpha1.StageAnswer)).
 		then(11, Completed{AssignmentID: "a2", Outcomes: []Outcome{ok(v1alpha1.StageAnswer, 6.05, 11), ok(v1alpha1.StageReward, 11, 11)}})
 
 	want := map[string]string{
-		"Admitted": "True Assigned", "VisionCompleted": "True Succeeded", "RuleCompleted": "True Succeeded",
+		"Admitted": "False Finished", "VisionCompleted": "True Succeeded", "RuleCompleted": "True Succeeded",
 		"AnswerCompleted": "True Succeeded", "RewardCompleted": "True Succeeded", "Finished": "True Succeeded",
 	}
 	if diff := cmp.Diff(want, conditions(&s.status)); diff != "" {
@@ -103,7 +108,7 @@ func TestFoldWholeScan(t *testing.T) {
 	}
 	// Waited: 0.2→0.25 to be assigned and →0.3 to start; 4.95→6 and →6.05 for answer.
 	wantSummary := v1alpha1.Summary{
-		Category: "재활용폐기물/무색페트병", Tokens: 840, Wait: "1.2s", Duration: "10.8s", Reason: "Succeeded",
+		Category: "재활용폐기물/무색페트병", Tokens: 840, DurationMilliseconds: 10_800, Reason: "Succeeded",
 	}
 	if diff := cmp.Diff(wantSummary, s.status.Summary); diff != "" {
 		t.Errorf("summary (-want +got):\n%s", diff)
@@ -213,11 +218,31 @@ func TestFoldNoRuleFound(t *testing.T) {
 		t.Errorf("phase = %s", s.status.Phase)
 	}
 	want := map[string]string{
-		"Admitted": "True Assigned", "VisionCompleted": "True Succeeded", "RuleCompleted": "True NoRuleFound",
+		"Admitted": "False Finished", "VisionCompleted": "True Succeeded", "RuleCompleted": "True NoRuleFound",
 		"AnswerCompleted": "True Skipped", "RewardCompleted": "True Skipped", "Finished": "True Succeeded",
 	}
 	if diff := cmp.Diff(want, conditions(&s.status)); diff != "" {
 		t.Errorf("conditions (-want +got):\n%s", diff)
+	}
+}
+
+// TestFinishedScansAreNotAdmitted: a finished scan's Admitted names no worker and no wait, however the scan ended.
+func TestFinishedScansAreNotAdmitted(t *testing.T) {
+	waiting := Waiting{Reason: v1alpha1.ReasonWaitingForTokens, Message: "waits for tokens"}
+	tests := map[string]*scan{
+		"failed":                newScan(t).then(1, assigned("a1", v1alpha1.StageVision)).then(2, Completed{AssignmentID: "a1", Outcomes: []Outcome{broke(v1alpha1.StageVision, v1alpha1.FailureRefused, 1, 2)}}),
+		"rejected":              newScan(t).then(1, waiting).then(2, Rejected{Reason: v1alpha1.ReasonUnsupportedModel, Message: "no budget serves it"}),
+		"expired while waiting": newScan(t).then(1, waiting).then(301, Expired{}),
+		"expired while running": newScan(t).then(1, assigned("a1", v1alpha1.StageVision)).then(301, Expired{}),
+	}
+	for name, s := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := condition(&s.status, v1alpha1.ConditionAdmitted)
+			if !IsFinished(&s.status) || c == nil || c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonFinished ||
+				c.Message != "the scan has finished and needs no worker" {
+				t.Errorf("finished: %t, condition: %+v", IsFinished(&s.status), c)
+			}
+		})
 	}
 }
 

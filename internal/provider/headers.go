@@ -24,8 +24,8 @@ const (
 // its remainder is left out, and the other way round: half of a pair would be taken for an empty bucket.
 func parseRateLimit(h http.Header, sentAt time.Time) *v1alpha1.RateLimitObservation {
 	o := &v1alpha1.RateLimitObservation{}
-	o.LimitTokens, o.RemainingTokens, o.ResetTokensMillis = parseLevel(h, "Tokens")
-	o.LimitRequests, o.RemainingRequests, o.ResetRequestsMillis = parseLevel(h, "Requests")
+	o.LimitTokens, o.RemainingTokens, _ = parseLevel(h, "Tokens")
+	o.LimitRequests, o.RemainingRequests, o.ResetRequestsMilliseconds = parseLevel(h, "Requests")
 	o.ProjectLimitTokens, o.ProjectRemainingTokens, _ = parseLevel(h, "Project-Tokens")
 	if o.LimitTokens == 0 && o.LimitRequests == 0 && o.ProjectLimitTokens == 0 {
 		return nil

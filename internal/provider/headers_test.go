@@ -26,21 +26,21 @@ func TestParseRateLimit(t *testing.T) {
 				"x-ratelimit-limit-project-tokens": "50000", "x-ratelimit-remaining-project-tokens": "40000", "x-ratelimit-reset-project-tokens": "12s",
 			},
 			&v1alpha1.RateLimitObservation{
-				SentAt: at, LimitTokens: 150000, RemainingTokens: 149984, ResetTokensMillis: 360000, LimitRequests: 10000, RemainingRequests: 9999,
-				ResetRequestsMillis: 8640, ProjectLimitTokens: 50000, ProjectRemainingTokens: 40000,
+				SentAt: at, LimitTokens: 150000, RemainingTokens: 149984, LimitRequests: 10000, RemainingRequests: 9999,
+				ResetRequestsMilliseconds: 8640, ProjectLimitTokens: 50000, ProjectRemainingTokens: 40000,
 			},
 		},
-		"tokens only, empty": {
-			map[string]string{"x-ratelimit-limit-tokens": "10000", "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "60s"},
-			&v1alpha1.RateLimitObservation{SentAt: at, LimitTokens: 10000, ResetTokensMillis: 60000},
+		"requests only, empty": {
+			map[string]string{"x-ratelimit-limit-requests": "10000", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "60s"},
+			&v1alpha1.RateLimitObservation{SentAt: at, LimitRequests: 10000, ResetRequestsMilliseconds: 60000},
 		},
 		"seconds without a unit": {
-			map[string]string{"x-ratelimit-limit-tokens": "10000", "x-ratelimit-remaining-tokens": "5000", "x-ratelimit-reset-tokens": " 1.5 "},
-			&v1alpha1.RateLimitObservation{SentAt: at, LimitTokens: 10000, RemainingTokens: 5000, ResetTokensMillis: 1500},
+			map[string]string{"x-ratelimit-limit-requests": "10000", "x-ratelimit-remaining-requests": "5000", "x-ratelimit-reset-requests": " 1.5 "},
+			&v1alpha1.RateLimitObservation{SentAt: at, LimitRequests: 10000, RemainingRequests: 5000, ResetRequestsMilliseconds: 1500},
 		},
 		"overdrawn": {
 			map[string]string{"x-ratelimit-limit-tokens": "10000", "x-ratelimit-remaining-tokens": "-20", "x-ratelimit-reset-tokens": "61s"},
-			&v1alpha1.RateLimitObservation{SentAt: at, LimitTokens: 10000, ResetTokensMillis: 61000},
+			&v1alpha1.RateLimitObservation{SentAt: at, LimitTokens: 10000},
 		},
 		"more left than the limit": {
 			map[string]string{"x-ratelimit-limit-tokens": "10000", "x-ratelimit-remaining-tokens": "20000"},
@@ -51,7 +51,7 @@ func TestParseRateLimit(t *testing.T) {
 				"x-ratelimit-limit-tokens":   "10000",
 				"x-ratelimit-limit-requests": "500", "x-ratelimit-remaining-requests": "499", "x-ratelimit-reset-requests": "120ms",
 			},
-			&v1alpha1.RateLimitObservation{SentAt: at, LimitRequests: 500, RemainingRequests: 499, ResetRequestsMillis: 120},
+			&v1alpha1.RateLimitObservation{SentAt: at, LimitRequests: 500, RemainingRequests: 499, ResetRequestsMilliseconds: 120},
 		},
 		"garbage": {
 			map[string]string{
@@ -61,8 +61,8 @@ func TestParseRateLimit(t *testing.T) {
 			nil,
 		},
 		"a reset that makes no sense": {
-			map[string]string{"x-ratelimit-limit-tokens": "10000", "x-ratelimit-remaining-tokens": "5000", "x-ratelimit-reset-tokens": "-5s"},
-			&v1alpha1.RateLimitObservation{SentAt: at, LimitTokens: 10000, RemainingTokens: 5000},
+			map[string]string{"x-ratelimit-limit-requests": "10000", "x-ratelimit-remaining-requests": "5000", "x-ratelimit-reset-requests": "-5s"},
+			&v1alpha1.RateLimitObservation{SentAt: at, LimitRequests: 10000, RemainingRequests: 5000},
 		},
 	}
 	for name, tc := range tests {
@@ -137,7 +137,7 @@ func FuzzHeaders(f *testing.F) {
 		h.Set("Retry-After-Ms", after)
 		if o := parseRateLimit(h, testNow); o != nil {
 			if o.LimitTokens < 1 || o.LimitTokens > maxCount || o.RemainingTokens < 0 || o.RemainingTokens > o.LimitTokens ||
-				o.ResetTokensMillis < 0 || o.ResetTokensMillis > maxWait.Milliseconds() {
+				o.ResetRequestsMilliseconds < 0 || o.ResetRequestsMilliseconds > maxWait.Milliseconds() {
 				t.Errorf("%q, %q, %q were read as %+v", limit, remaining, reset, o)
 			}
 		}

@@ -298,8 +298,8 @@ func TestRateLimitHeadersComeWithFailuresToo(t *testing.T) {
 		"x-ratelimit-limit-requests": "500", "x-ratelimit-remaining-requests": "499", "x-ratelimit-reset-requests": "120ms",
 	}
 	want := &v1alpha1.RateLimitObservation{
-		SentAt: metav1.NewMicroTime(testNow), LimitTokens: 30000, RemainingTokens: 15433, ResetTokensMillis: 29134,
-		LimitRequests: 500, RemainingRequests: 499, ResetRequestsMillis: 120,
+		SentAt: metav1.NewMicroTime(testNow), LimitTokens: 30000, RemainingTokens: 15433,
+		LimitRequests: 500, RemainingRequests: 499, ResetRequestsMilliseconds: 120,
 	}
 	for name, tc := range map[string]struct {
 		status int

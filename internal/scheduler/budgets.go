@@ -92,7 +92,7 @@ func limitsOf(spec *v1alpha1.TokenBudgetSpec) budget.Limits {
 	l := budget.Limits{
 		TokensPerMinute: spec.TokensPerMinute, RequestsPerMinute: spec.RequestsPerMinute,
 		TargetUtilizationPercent: spec.TargetUtilizationPercent,
-		FollowHeaders:            spec.FollowHeaders == nil || *spec.FollowHeaders,
+		FollowHeaders:            spec.RateLimitHeaders != v1alpha1.RateLimitHeadersIgnore,
 	}
 	if q := spec.Quota; q != nil {
 		l.Quota = &budget.Quota{Tokens: q.Tokens, Period: q.Period}

@@ -81,20 +81,20 @@ func TestRestartGoesOnWithRunningCalls(t *testing.T) {
 // believed, and reservations, waits and demand are what they were under the leader before.
 func TestRestartKeepsWhatWasLearned(t *testing.T) {
 	w := newWorld(t)
-	estimate := func(stage v1alpha1.StageName, permille int32, charge, millis int64, at time.Time) v1alpha1.CallEstimate {
+	estimate := func(stage v1alpha1.StageName, percent int32, charge, millis int64, at time.Time) v1alpha1.CallEstimate {
 		return v1alpha1.CallEstimate{
-			Stage: stage, Model: "gpt-5.1", ReservedPermille: permille, ProvenCalls: 8, Calls: 50,
-			ChargeTokens: charge, DurationMillis: millis, LastCallAt: metav1.NewMicroTime(at),
+			Stage: stage, Model: "gpt-5.1", ReservedPercent: percent, ChargeSamples: 8, Calls: 50,
+			ChargeTokens: charge, DurationMilliseconds: millis, LastCallAt: metav1.NewMicroTime(at),
 		}
 	}
 	fresh, stale := w.budget("b", 1_000_000), w.budget("a", 1_000_000)
 	fresh.Status.Estimates = []v1alpha1.CallEstimate{
-		estimate(v1alpha1.StageVision, 800, 900, 2500, t0),
-		estimate(v1alpha1.StageAnswer, 1200, 1300, 7000, t0.Add(-2*time.Hour)),
+		estimate(v1alpha1.StageVision, 80, 900, 2500, t0),
+		estimate(v1alpha1.StageAnswer, 120, 1300, 7000, t0.Add(-2*time.Hour)),
 	}
 	stale.Status.Estimates = []v1alpha1.CallEstimate{
-		estimate(v1alpha1.StageVision, 3000, 9000, 60_000, t0.Add(-time.Hour)),
-		estimate(v1alpha1.StageAnswer, 700, 800, 5000, t0.Add(-time.Hour)),
+		estimate(v1alpha1.StageVision, 300, 9000, 60_000, t0.Add(-time.Hour)),
+		estimate(v1alpha1.StageAnswer, 70, 800, 5000, t0.Add(-time.Hour)),
 	}
 	w.s.Restore(w.state([]*v1alpha1.TokenBudget{stale, fresh}, "w1"))
 
@@ -125,7 +125,7 @@ func TestRunsOfAnotherLeaderTeachNothing(t *testing.T) {
 	w.settle()
 	b := w.budget("b", 1_000_000)
 	b.Status.Estimates = []v1alpha1.CallEstimate{{
-		Stage: "vision", Model: "gpt-5.1", ReservedPermille: 2000, ProvenCalls: 16, Calls: 1, ChargeTokens: 2112, DurationMillis: 5000,
+		Stage: "vision", Model: "gpt-5.1", ReservedPercent: 200, ChargeSamples: 16, Calls: 1, ChargeTokens: 2112, DurationMilliseconds: 5000,
 		LastCallAt: metav1.NewMicroTime(t0),
 	}}
 	w.restart()

@@ -112,10 +112,10 @@ func estimatesOf(budgets []*v1alpha1.TokenBudget) []budget.Estimate {
 	for _, b := range budgets {
 		for _, e := range b.Status.Estimates {
 			found = append(found, budget.Estimate{
-				Stage: string(e.Stage), Model: e.Model, Ratio: int64(e.ReservedPermille), Proofs: int(e.ProvenCalls),
+				Stage: string(e.Stage), Model: e.Model, Ratio: int64(e.ReservedPercent) * 10, Proofs: int(e.ChargeSamples),
 				Usual: budget.Expectation{
 					Charge: float64(e.ChargeTokens), Input: float64(e.InputTokens), Output: float64(e.OutputTokens),
-					Seconds: float64(e.DurationMillis) / 1000, Samples: e.Calls,
+					Seconds: float64(e.DurationMilliseconds) / 1000, Samples: e.Calls,
 				},
 				At: e.LastCallAt.Time,
 			})

@@ -147,7 +147,7 @@ func (s *Scheduler) settle(st *scanState) {
 	var retryAfter time.Duration
 	if f := record.Failure; f != nil && record.State != v1alpha1.StageSucceeded {
 		class, code = f.Class, f.Code
-		retryAfter = time.Duration(f.RetryAfterMillis) * time.Millisecond
+		retryAfter = time.Duration(f.RetryAfterMilliseconds) * time.Millisecond
 	}
 	usage := v1alpha1.TokenUsage{
 		Input:       record.Tokens.Input - r.before.Input,

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -290,10 +289,6 @@ func (*lease) request(ctx context.Context, do func(context.Context) error) error
 
 // describe is the Lease as it is first stored.
 func (l *lease) describe(identity string) *coordinationv1.Lease {
-	stages := make([]string, len(l.stages))
-	for i, stage := range l.stages {
-		stages[i] = string(stage)
-	}
 	now := l.clock.Now()
 	object := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
@@ -305,7 +300,6 @@ func (l *lease) describe(identity string) *coordinationv1.Lease {
 			},
 			Annotations: map[string]string{
 				v1alpha1.AnnotationCapacity: strconv.Itoa(l.capacity),
-				v1alpha1.AnnotationStages:   strings.Join(stages, ","),
 				v1alpha1.AnnotationPod:      l.pod,
 			},
 		},

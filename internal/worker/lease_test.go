@@ -65,7 +65,7 @@ func TestLeaseDescribesTheWorker(t *testing.T) {
 				Labels: map[string]string{"scan.growbin.app/component": "worker", "scan.growbin.app/pool": "vision", "scan.growbin.app/track": "canary"},
 				Annotations: map[string]string{
 					"scan.growbin.app/capacity": "100", "scan.growbin.app/state": "active",
-					"scan.growbin.app/stages": "vision,rule", "scan.growbin.app/pod": "pod-0",
+					"scan.growbin.app/pod": "pod-0",
 				},
 				OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "pod-0", UID: "uid-0"}},
 			},

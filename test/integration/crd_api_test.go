@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 			want: map[string]any{"spec": map[string]any{
 				"secretRef": map[string]any{"name": "a", "key": "b"}, "models": []any{"m"},
 				"tokensPerMinute": int64(1), "requestsPerMinute": int64(2),
-				"targetUtilizationPercent": int64(95), "followHeaders": true,
+				"targetUtilizationPercent": int64(95), "rateLimitHeaders": "Follow",
 			}},
 		},
 		"a pool": {
@@ -171,17 +171,19 @@ func TestFieldSelectors(t *testing.T) {
 
 func TestColumns(t *testing.T) {
 	t.Parallel()
+	resume := metav1.NewMicroTime(time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC))
 	c, namespace := adminClient(t), controlPlane.NewNamespace(t)
 	scanAt(t, c, namespace, "scan", "kim", func(s *v1alpha1.ScanRequestStatus) {
 		assignedTo("worker-0-abcde")(s)
 		s.Summary = v1alpha1.Summary{
-			Stage: "answer", Category: "재활용폐기물/무색페트병", Tokens: 1234, Wait: "35ms", Duration: "11.2s", Reason: v1alpha1.ReasonAssigned,
+			Stage: "answer", Category: "재활용폐기물/무색페트병", Tokens: 1234, DurationMilliseconds: 11200, Reason: v1alpha1.ReasonBackingOff,
 		}
+		s.WaitedMilliseconds = 35
+		s.Retry = &v1alpha1.RetryStatus{Stage: v1alpha1.StageAnswer, Count: 1, After: resume}
 	})
 	budget := create(t, c, &v1alpha1.TokenBudget{ObjectMeta: named(namespace, "budget"), Spec: v1alpha1.TokenBudgetSpec{
 		SecretRef: v1alpha1.SecretKeyReference{Name: "a", Key: "b"}, Models: []string{"m"}, TokensPerMinute: 1, RequestsPerMinute: 1,
 	}})
-	resume := metav1.NewMicroTime(time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC))
 	writeStatus(t, c, budget, func(b *v1alpha1.TokenBudget) {
 		b.Status = v1alpha1.TokenBudgetStatus{
 			Conditions: []metav1.Condition{
@@ -202,9 +204,9 @@ func TestColumns(t *testing.T) {
 	writeStatus(t, c, pool, func(p *v1alpha1.WorkerPool) {
 		p.Status = v1alpha1.WorkerPoolStatus{
 			Conditions: []metav1.Condition{
-				{Type: v1alpha1.ConditionAvailable, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonWorkersReady, LastTransitionTime: metav1.Now()},
+				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonWorkersReady, LastTransitionTime: metav1.Now()},
 			},
-			Stages: "vision,rule", Ready: "2/3", Tokens: "1.9M/2M", CanaryReplicas: 1, Queued: 40, InFlight: 200,
+			ReadyReplicas: 2, DesiredReplicas: 3, TokensLastMinute: 1_900_000, TokensPerMinute: 2_000_000, CanaryReplicas: 1, Queued: 40, InFlight: 200,
 			LimitedBy: v1alpha1.LimitedByTokenBudget,
 		}
 	})
@@ -215,23 +217,24 @@ func TestColumns(t *testing.T) {
 		"scanrequests": {
 			want: map[string]any{
 				"Name": "scan", "Phase": "Running", "Stage": "answer", "Category": "재활용폐기물/무색페트병", "Tokens": 1234.,
-				"Wait": "35ms", "Duration": "11.2s", "Worker": "worker-0-abcde", "User": "kim", "Reason": "Assigned",
+				"Wait-ms": 35., "Duration-ms": 11200., "Worker": "worker-0-abcde", "User": "kim", "Reason": "BackingOff",
+				"Retry-After": "2026-05-04T10:00:00.000000Z",
 			},
-			wantWide: []string{"Reason", "User", "Worker"},
+			wantWide: []string{"Retry-After", "User", "Worker"},
 		},
 		"tokenbudgets": {
 			want: map[string]any{
 				"Name": "budget", "Ready": "False", "TPM": 2000000., "Used": 1900000., "Used%": 95., "Reserved": 4567.,
-				"In-Flight": 12., "Throttled": "True", "Resume": "2026-05-04T10:00:00.000000Z", "Reason": "SecretNotFound",
+				"In-Flight": 12., "Throttled": "True", "Resume-At": "2026-05-04T10:00:00.000000Z", "Reason": "SecretNotFound",
 			},
-			wantWide: []string{"Reason", "Resume"},
+			wantWide: []string{"Reason"},
 		},
 		"workerpools": {
 			want: map[string]any{
-				"Name": "pool", "Stages": "vision,rule", "Ready": "2/3", "Queued": 40., "In-Flight": 200.,
-				"Limited-By": "TokenBudget", "Tokens/Min": "1.9M/2M", "Canary": 1., "Available": "True",
+				"Name": "pool", "Stages": `["vision","rule"]`, "Ready": 2., "Desired": 3., "Queued": 40., "In-Flight": 200.,
+				"Limited-By": "TokenBudget", "Used": 1900000., "TPM": 2000000., "Canary": 1., "Reason": "WorkersReady",
 			},
-			wantWide: []string{"Available", "Canary"},
+			wantWide: []string{"Canary", "Reason"},
 		},
 	}
 	for resource, tc := range tests {

@@ -98,8 +98,8 @@ func TestBudgetStaysSmall(t *testing.T) {
 	for _, stage := range []v1alpha1.StageName{v1alpha1.StageAnswer, v1alpha1.StageVision} {
 		for _, model := range b.Spec.Models[:4] {
 			b.Status.Estimates = append(b.Status.Estimates, v1alpha1.CallEstimate{
-				Stage: stage, Model: model, ChargeTokens: 1058, DurationMillis: 6234, InputTokens: 311, OutputTokens: 120,
-				ReservedPermille: 1012, ProvenCalls: 16, Calls: 61_728_394, LastCallAt: at,
+				Stage: stage, Model: model, ChargeTokens: 1058, DurationMilliseconds: 6234, InputTokens: 311, OutputTokens: 120,
+				ReservedPercent: 102, ChargeSamples: 16, Calls: 61_728_394, LastCallAt: at,
 			})
 		}
 	}

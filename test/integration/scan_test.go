@@ -123,7 +123,7 @@ func checkOutcome(t *testing.T, scan *v1alpha1.ScanRequest) {
 			t.Errorf("stage %s: rate limit %+v, want what the headers said", name, s.RateLimit)
 		}
 	}
-	if sum := scan.Status.Summary; sum.Category == "" || sum.Tokens == 0 || sum.Duration == "" || sum.Reason != v1alpha1.ReasonSucceeded {
+	if sum := scan.Status.Summary; sum.Category == "" || sum.Tokens == 0 || sum.DurationMilliseconds == 0 || sum.Reason != v1alpha1.ReasonSucceeded {
 		t.Errorf("summary %+v, want something in every column", sum)
 	}
 	if scan.Status.Assignment != nil || scan.Status.Retry != nil {

@@ -101,7 +101,7 @@ func (g *generator) observe(scan *v1alpha1.ScanRequest) {
 		return
 	}
 	r.finished, r.succeeded, r.reason = s.FinishedAt.Time, s.Phase == v1alpha1.ScanSucceeded, s.Summary.Reason
-	r.wait = time.Duration(s.WaitedMillis) * time.Millisecond
+	r.wait = time.Duration(s.WaitedMilliseconds) * time.Millisecond
 	r.duration = s.FinishedAt.Sub(s.AcceptedAt.Time)
 	for i := range s.Stages {
 		st := &s.Stages[i]

@@ -162,10 +162,13 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: calls
       type:
         scalar: numeric
+    - name: chargeSamples
+      type:
+        scalar: numeric
     - name: chargeTokens
       type:
         scalar: numeric
-    - name: durationMillis
+    - name: durationMilliseconds
       type:
         scalar: numeric
     - name: inputTokens
@@ -180,10 +183,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: outputTokens
       type:
         scalar: numeric
-    - name: provenCalls
-      type:
-        scalar: numeric
-    - name: reservedPermille
+    - name: reservedPercent
       type:
         scalar: numeric
     - name: stage
@@ -248,6 +248,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: usedTokens
       type:
         scalar: numeric
+- name: com.github.eco2-team.scan-operator.api.v1alpha1.RateLimitHeaderPolicy
+  scalar: string
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.RateLimitObservation
   map:
     fields:
@@ -269,10 +271,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: remainingTokens
       type:
         scalar: numeric
-    - name: resetRequestsMillis
-      type:
-        scalar: numeric
-    - name: resetTokensMillis
+    - name: resetRequestsMilliseconds
       type:
         scalar: numeric
     - name: sentAt
@@ -404,7 +403,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: summary
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.Summary
-    - name: waitedMillis
+    - name: waitedMilliseconds
       type:
         scalar: numeric
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.ScanResult
@@ -471,7 +470,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: code
       type:
         scalar: string
-    - name: retryAfterMillis
+    - name: retryAfterMilliseconds
       type:
         scalar: numeric
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.StageName
@@ -529,9 +528,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: category
       type:
         scalar: string
-    - name: duration
+    - name: durationMilliseconds
       type:
-        scalar: string
+        scalar: numeric
     - name: reason
       type:
         scalar: string
@@ -541,9 +540,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tokens
       type:
         scalar: numeric
-    - name: wait
-      type:
-        scalar: string
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.ThrottleCount
   map:
     fields:
@@ -577,10 +573,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: endpoint
       type:
         scalar: string
-    - name: followHeaders
-      type:
-        scalar: boolean
-      default: true
     - name: models
       type:
         list:
@@ -590,6 +582,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: quota
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.TokenQuota
+    - name: rateLimitHeaders
+      type:
+        namedType: com.github.eco2-team.scan-operator.api.v1alpha1.RateLimitHeaderPolicy
+      default: Follow
     - name: requestsPerMinute
       type:
         scalar: numeric
@@ -771,9 +767,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: queued
       type:
         scalar: numeric
-    - name: ready
-      type:
-        scalar: string
     - name: readyReplicas
       type:
         scalar: numeric
@@ -783,12 +776,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: selector
       type:
         scalar: string
-    - name: stages
+    - name: tokensLastMinute
       type:
-        scalar: string
-    - name: tokens
+        scalar: numeric
+    - name: tokensPerMinute
       type:
-        scalar: string
+        scalar: numeric
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.WorkerTemplate
   map:
     fields:

@@ -21,20 +21,20 @@ type CallEstimateApplyConfiguration struct {
 	// stageDefaults.maxOutputTokens of the pool. tokensPerMinute over the sum of a scan's calls is the number of
 	// scans per minute that the limit allows.
 	ChargeTokens *int64 `json:"chargeTokens,omitempty"`
-	// durationMillis is how long one call takes, on average, in milliseconds. The budget keeps
-	// tokensPerMinute / 60000 * durationMillis / chargeTokens calls of this kind busy at the same time.
-	DurationMillis *int64 `json:"durationMillis,omitempty"`
+	// durationMilliseconds is how long one call takes, on average, in milliseconds. The budget keeps
+	// tokensPerMinute / 60000 * durationMilliseconds / chargeTokens calls of this kind busy at the same time.
+	DurationMilliseconds *int64 `json:"durationMilliseconds,omitempty"`
 	// inputTokens is the number of input tokens that the provider reports for one call, on average.
 	InputTokens *int64 `json:"inputTokens,omitempty"`
 	// outputTokens is the number of output tokens that the provider reports for one call, on average. Where
 	// stageDefaults.maxOutputTokens of the pool is far above, lowering it lets the limit feed more calls.
 	OutputTokens *int64 `json:"outputTokens,omitempty"`
-	// reservedPermille is what is reserved for a call, in thousandths of what the provider's published formula
-	// gives for it: 1000 until the provider's headers prove that it charges more or less.
-	ReservedPermille *int32 `json:"reservedPermille,omitempty"`
-	// provenCalls is how many of the latest 16 proven charges are known, from which reservedPermille follows. A
-	// charge is proven by the headers of a call that found the token limit unused.
-	ProvenCalls *int32 `json:"provenCalls,omitempty"`
+	// reservedPercent is what is reserved for a call, in percent of what the provider's published formula gives for
+	// it: 100 until the provider's headers prove that it charges more or less.
+	ReservedPercent *int32 `json:"reservedPercent,omitempty"`
+	// chargeSamples is the number of measured charges that reservedPercent follows from: the latest ones, at most 16.
+	// A charge is measured by the headers of a call that found the token limit unused.
+	ChargeSamples *int32 `json:"chargeSamples,omitempty"`
 	// calls is the number of calls this was learned from.
 	Calls *int64 `json:"calls,omitempty"`
 	// lastCallAt is when the latest of them ended. Of several budgets that know the same stage and model a new
@@ -72,11 +72,11 @@ func (b *CallEstimateApplyConfiguration) WithChargeTokens(value int64) *CallEsti
 	return b
 }
 
-// WithDurationMillis sets the DurationMillis field in the declarative configuration to the given value
+// WithDurationMilliseconds sets the DurationMilliseconds field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the DurationMillis field is set to the value of the last call.
-func (b *CallEstimateApplyConfiguration) WithDurationMillis(value int64) *CallEstimateApplyConfiguration {
-	b.DurationMillis = &value
+// If called multiple times, the DurationMilliseconds field is set to the value of the last call.
+func (b *CallEstimateApplyConfiguration) WithDurationMilliseconds(value int64) *CallEstimateApplyConfiguration {
+	b.DurationMilliseconds = &value
 	return b
 }
 
@@ -96,19 +96,19 @@ func (b *CallEstimateApplyConfiguration) WithOutputTokens(value int64) *CallEsti
 	return b
 }
 
-// WithReservedPermille sets the ReservedPermille field in the declarative configuration to the given value
+// WithReservedPercent sets the ReservedPercent field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the ReservedPermille field is set to the value of the last call.
-func (b *CallEstimateApplyConfiguration) WithReservedPermille(value int32) *CallEstimateApplyConfiguration {
-	b.ReservedPermille = &value
+// If called multiple times, the ReservedPercent field is set to the value of the last call.
+func (b *CallEstimateApplyConfiguration) WithReservedPercent(value int32) *CallEstimateApplyConfiguration {
+	b.ReservedPercent = &value
 	return b
 }
 
-// WithProvenCalls sets the ProvenCalls field in the declarative configuration to the given value
+// WithChargeSamples sets the ChargeSamples field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the ProvenCalls field is set to the value of the last call.
-func (b *CallEstimateApplyConfiguration) WithProvenCalls(value int32) *CallEstimateApplyConfiguration {
-	b.ProvenCalls = &value
+// If called multiple times, the ChargeSamples field is set to the value of the last call.
+func (b *CallEstimateApplyConfiguration) WithChargeSamples(value int32) *CallEstimateApplyConfiguration {
+	b.ChargeSamples = &value
 	return b
 }
 

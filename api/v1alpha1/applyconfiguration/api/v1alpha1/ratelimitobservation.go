@@ -18,15 +18,13 @@ type RateLimitObservationApplyConfiguration struct {
 	LimitTokens *int64 `json:"limitTokens,omitempty"`
 	// remainingTokens is x-ratelimit-remaining-tokens.
 	RemainingTokens *int64 `json:"remainingTokens,omitempty"`
-	// resetTokensMillis is x-ratelimit-reset-tokens in milliseconds: the time until the bucket is full.
-	ResetTokensMillis *int64 `json:"resetTokensMillis,omitempty"`
 	// limitRequests is x-ratelimit-limit-requests.
 	LimitRequests *int64 `json:"limitRequests,omitempty"`
 	// remainingRequests is x-ratelimit-remaining-requests.
 	RemainingRequests *int64 `json:"remainingRequests,omitempty"`
-	// resetRequestsMillis is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
+	// resetRequestsMilliseconds is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
 	// requests it tells whether the limit is per minute or per day.
-	ResetRequestsMillis *int64 `json:"resetRequestsMillis,omitempty"`
+	ResetRequestsMilliseconds *int64 `json:"resetRequestsMilliseconds,omitempty"`
 	// projectLimitTokens is x-ratelimit-limit-project-tokens, where a project limit applies.
 	ProjectLimitTokens *int64 `json:"projectLimitTokens,omitempty"`
 	// projectRemainingTokens is x-ratelimit-remaining-project-tokens, where a project limit applies.
@@ -63,14 +61,6 @@ func (b *RateLimitObservationApplyConfiguration) WithRemainingTokens(value int64
 	return b
 }
 
-// WithResetTokensMillis sets the ResetTokensMillis field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the ResetTokensMillis field is set to the value of the last call.
-func (b *RateLimitObservationApplyConfiguration) WithResetTokensMillis(value int64) *RateLimitObservationApplyConfiguration {
-	b.ResetTokensMillis = &value
-	return b
-}
-
 // WithLimitRequests sets the LimitRequests field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the LimitRequests field is set to the value of the last call.
@@ -87,11 +77,11 @@ func (b *RateLimitObservationApplyConfiguration) WithRemainingRequests(value int
 	return b
 }
 
-// WithResetRequestsMillis sets the ResetRequestsMillis field in the declarative configuration to the given value
+// WithResetRequestsMilliseconds sets the ResetRequestsMilliseconds field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the ResetRequestsMillis field is set to the value of the last call.
-func (b *RateLimitObservationApplyConfiguration) WithResetRequestsMillis(value int64) *RateLimitObservationApplyConfiguration {
-	b.ResetRequestsMillis = &value
+// If called multiple times, the ResetRequestsMilliseconds field is set to the value of the last call.
+func (b *RateLimitObservationApplyConfiguration) WithResetRequestsMilliseconds(value int64) *RateLimitObservationApplyConfiguration {
+	b.ResetRequestsMilliseconds = &value
 	return b
 }
 

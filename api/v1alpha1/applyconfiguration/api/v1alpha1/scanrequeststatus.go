@@ -16,15 +16,16 @@ import (
 type ScanRequestStatusApplyConfiguration struct {
 	// conditions are Admitted, VisionCompleted, RuleCompleted, AnswerCompleted, RewardCompleted and Finished.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// phase is the state in one word, derived from the conditions.
+	// phase is the state in one word, for field selectors and printing. It is derived from the conditions, which are
+	// what programs should read.
 	Phase *apiv1alpha1.ScanPhase `json:"phase,omitempty"`
 	// acceptedAt is when the API server stored the scan, to the precision known: the object's creation time has
 	// whole seconds only.
 	AcceptedAt *metav1.MicroTime `json:"acceptedAt,omitempty"`
 	// finishedAt is when the scan reached its terminal state. The time to live counts from here.
 	FinishedAt *metav1.MicroTime `json:"finishedAt,omitempty"`
-	// waitedMillis is the time the scan spent waiting for a worker so far, all stages together.
-	WaitedMillis *int64 `json:"waitedMillis,omitempty"`
+	// waitedMilliseconds is the time the scan spent waiting for a worker so far, all stages together.
+	WaitedMilliseconds *int64 `json:"waitedMilliseconds,omitempty"`
 	// assignment is the worker's order. Absent while the scan waits.
 	Assignment *AssignmentApplyConfiguration `json:"assignment,omitempty"`
 	// stages are the records of the stages that have begun.
@@ -80,11 +81,11 @@ func (b *ScanRequestStatusApplyConfiguration) WithFinishedAt(value metav1.MicroT
 	return b
 }
 
-// WithWaitedMillis sets the WaitedMillis field in the declarative configuration to the given value
+// WithWaitedMilliseconds sets the WaitedMilliseconds field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the WaitedMillis field is set to the value of the last call.
-func (b *ScanRequestStatusApplyConfiguration) WithWaitedMillis(value int64) *ScanRequestStatusApplyConfiguration {
-	b.WaitedMillis = &value
+// If called multiple times, the WaitedMilliseconds field is set to the value of the last call.
+func (b *ScanRequestStatusApplyConfiguration) WithWaitedMilliseconds(value int64) *ScanRequestStatusApplyConfiguration {
+	b.WaitedMilliseconds = &value
 	return b
 }
 

@@ -16,8 +16,8 @@ type StageFailureApplyConfiguration struct {
 	Class *apiv1alpha1.FailureClass `json:"class,omitempty"`
 	// code is the provider's own error code, if it gave one.
 	Code *string `json:"code,omitempty"`
-	// retryAfterMillis is the least time to wait that the provider asked for.
-	RetryAfterMillis *int64 `json:"retryAfterMillis,omitempty"`
+	// retryAfterMilliseconds is the least time to wait that the provider asked for.
+	RetryAfterMilliseconds *int64 `json:"retryAfterMilliseconds,omitempty"`
 	// at is when it failed.
 	At *v1.MicroTime `json:"at,omitempty"`
 }
@@ -44,11 +44,11 @@ func (b *StageFailureApplyConfiguration) WithCode(value string) *StageFailureApp
 	return b
 }
 
-// WithRetryAfterMillis sets the RetryAfterMillis field in the declarative configuration to the given value
+// WithRetryAfterMilliseconds sets the RetryAfterMilliseconds field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the RetryAfterMillis field is set to the value of the last call.
-func (b *StageFailureApplyConfiguration) WithRetryAfterMillis(value int64) *StageFailureApplyConfiguration {
-	b.RetryAfterMillis = &value
+// If called multiple times, the RetryAfterMilliseconds field is set to the value of the last call.
+func (b *StageFailureApplyConfiguration) WithRetryAfterMilliseconds(value int64) *StageFailureApplyConfiguration {
+	b.RetryAfterMilliseconds = &value
 	return b
 }
 

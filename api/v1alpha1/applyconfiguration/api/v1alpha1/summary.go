@@ -13,10 +13,8 @@ type SummaryApplyConfiguration struct {
 	Category *string `json:"category,omitempty"`
 	// tokens is the number of tokens the provider reported for all stages together.
 	Tokens *int64 `json:"tokens,omitempty"`
-	// wait is the time the scan spent waiting for a worker, all stages together, e.g. "35ms".
-	Wait *string `json:"wait,omitempty"`
-	// duration is the time from creation to the end, e.g. "11.2s". Empty until the scan has finished.
-	Duration *string `json:"duration,omitempty"`
+	// durationMilliseconds is the time from acceptance to the end. Absent until the scan has finished.
+	DurationMilliseconds *int64 `json:"durationMilliseconds,omitempty"`
 	// reason is the reason of the condition that matters now.
 	Reason *string `json:"reason,omitempty"`
 }
@@ -51,19 +49,11 @@ func (b *SummaryApplyConfiguration) WithTokens(value int64) *SummaryApplyConfigu
 	return b
 }
 
-// WithWait sets the Wait field in the declarative configuration to the given value
+// WithDurationMilliseconds sets the DurationMilliseconds field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Wait field is set to the value of the last call.
-func (b *SummaryApplyConfiguration) WithWait(value string) *SummaryApplyConfiguration {
-	b.Wait = &value
-	return b
-}
-
-// WithDuration sets the Duration field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Duration field is set to the value of the last call.
-func (b *SummaryApplyConfiguration) WithDuration(value string) *SummaryApplyConfiguration {
-	b.Duration = &value
+// If called multiple times, the DurationMilliseconds field is set to the value of the last call.
+func (b *SummaryApplyConfiguration) WithDurationMilliseconds(value int64) *SummaryApplyConfiguration {
+	b.DurationMilliseconds = &value
 	return b
 }
 

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/eco2-team/scan-operator/api/v1alpha1"
+)
+
 // TokenBudgetSpecApplyConfiguration represents a declarative configuration of the TokenBudgetSpec type for use
 // with apply.
 //
@@ -23,9 +27,9 @@ type TokenBudgetSpecApplyConfiguration struct {
 	// targetUtilizationPercent is how much of the limits to use. 1 to 100, default 95. Leave room where others
 	// use the same key.
 	TargetUtilizationPercent *int32 `json:"targetUtilizationPercent,omitempty"`
-	// followHeaders lets the provider's x-ratelimit headers correct the limits and what is left of them.
-	// Default true.
-	FollowHeaders *bool `json:"followHeaders,omitempty"`
+	// rateLimitHeaders says what to do with the provider's x-ratelimit headers: Follow lets them correct the limits
+	// and what is left of them; Ignore uses the configured limits only. Default Follow.
+	RateLimitHeaders *apiv1alpha1.RateLimitHeaderPolicy `json:"rateLimitHeaders,omitempty"`
 }
 
 // TokenBudgetSpecApplyConfiguration constructs a declarative configuration of the TokenBudgetSpec type for use with
@@ -92,10 +96,10 @@ func (b *TokenBudgetSpecApplyConfiguration) WithTargetUtilizationPercent(value i
 	return b
 }
 
-// WithFollowHeaders sets the FollowHeaders field in the declarative configuration to the given value
+// WithRateLimitHeaders sets the RateLimitHeaders field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the FollowHeaders field is set to the value of the last call.
-func (b *TokenBudgetSpecApplyConfiguration) WithFollowHeaders(value bool) *TokenBudgetSpecApplyConfiguration {
-	b.FollowHeaders = &value
+// If called multiple times, the RateLimitHeaders field is set to the value of the last call.
+func (b *TokenBudgetSpecApplyConfiguration) WithRateLimitHeaders(value apiv1alpha1.RateLimitHeaderPolicy) *TokenBudgetSpecApplyConfiguration {
+	b.RateLimitHeaders = &value
 	return b
 }

@@ -19,7 +19,7 @@ type TokenBudgetStatusApplyConfiguration struct {
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// endpoint is the base URL in force.
 	Endpoint *string `json:"endpoint,omitempty"`
-	// limits are the limits in force: the provider's own word where followHeaders is true.
+	// limits are the limits in force: the provider's where rateLimitHeaders is Follow.
 	Limits *BudgetLimitsApplyConfiguration `json:"limits,omitempty"`
 	// usage is what the budget is being used for now.
 	Usage *BudgetUsageApplyConfiguration `json:"usage,omitempty"`

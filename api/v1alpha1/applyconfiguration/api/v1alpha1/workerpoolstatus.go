@@ -12,7 +12,7 @@ import (
 //
 // WorkerPoolStatus is where the pool stands.
 type WorkerPoolStatusApplyConfiguration struct {
-	// conditions are Available, Progressing and ScalingLimited.
+	// conditions are Ready, Progressing and ScalingLimited.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -24,13 +24,11 @@ type WorkerPoolStatusApplyConfiguration struct {
 	DesiredReplicas *int32 `json:"desiredReplicas,omitempty"`
 	// canaryReplicas is the number of workers, of those that exist, that run with spec.canary's settings.
 	CanaryReplicas *int32 `json:"canaryReplicas,omitempty"`
-	// stages are the pool's stages, joined by commas.
-	Stages *string `json:"stages,omitempty"`
-	// ready is the number of workers that take work, of those wanted: "2/5".
-	Ready *string `json:"ready,omitempty"`
-	// tokens is what the pool's budgets were charged in the last minute, by all pools that share them, of their limits
-	// per minute: "1.9M/2M".
-	Tokens *string `json:"tokens,omitempty"`
+	// tokensLastMinute is the number of tokens that the pool's budgets were charged in the last 60 seconds, by all pools
+	// that share them.
+	TokensLastMinute *int64 `json:"tokensLastMinute,omitempty"`
+	// tokensPerMinute is the sum of the token limits of the pool's budgets.
+	TokensPerMinute *int64 `json:"tokensPerMinute,omitempty"`
 	// queued is the number of scans that wait for a stage of this pool.
 	Queued *int32 `json:"queued,omitempty"`
 	// inFlight is the number of scans the pool's workers have.
@@ -100,27 +98,19 @@ func (b *WorkerPoolStatusApplyConfiguration) WithCanaryReplicas(value int32) *Wo
 	return b
 }
 
-// WithStages sets the Stages field in the declarative configuration to the given value
+// WithTokensLastMinute sets the TokensLastMinute field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Stages field is set to the value of the last call.
-func (b *WorkerPoolStatusApplyConfiguration) WithStages(value string) *WorkerPoolStatusApplyConfiguration {
-	b.Stages = &value
+// If called multiple times, the TokensLastMinute field is set to the value of the last call.
+func (b *WorkerPoolStatusApplyConfiguration) WithTokensLastMinute(value int64) *WorkerPoolStatusApplyConfiguration {
+	b.TokensLastMinute = &value
 	return b
 }
 
-// WithReady sets the Ready field in the declarative configuration to the given value
+// WithTokensPerMinute sets the TokensPerMinute field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Ready field is set to the value of the last call.
-func (b *WorkerPoolStatusApplyConfiguration) WithReady(value string) *WorkerPoolStatusApplyConfiguration {
-	b.Ready = &value
-	return b
-}
-
-// WithTokens sets the Tokens field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Tokens field is set to the value of the last call.
-func (b *WorkerPoolStatusApplyConfiguration) WithTokens(value string) *WorkerPoolStatusApplyConfiguration {
-	b.Tokens = &value
+// If called multiple times, the TokensPerMinute field is set to the value of the last call.
+func (b *WorkerPoolStatusApplyConfiguration) WithTokensPerMinute(value int64) *WorkerPoolStatusApplyConfiguration {
+	b.TokensPerMinute = &value
 	return b
 }
 
