@@ -272,6 +272,25 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	}
 }
 
+// Who looks for a package finds on the architecture page what it is for.
+func TestArchitecturePageNamesEveryPackage(t *testing.T) {
+	named := map[string]bool{}
+	for _, span := range documents(t)["docs/concepts/architecture.md"].spans {
+		named[span] = true
+	}
+	for _, parent := range []string{"internal", "controllers", "pkg", "dev"} {
+		entries, err := os.ReadDir(filepath.Join(root, parent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			if name := parent + "/" + entry.Name(); entry.IsDir() && !named[name] {
+				t.Errorf("docs/concepts/architecture.md does not name %s", name)
+			}
+		}
+	}
+}
+
 // Updates are proposed for every module.
 func TestDependabotWatchesEveryModule(t *testing.T) {
 	config := read(t, ".github/dependabot.yml")
