@@ -247,9 +247,39 @@ func TestConditionsPageIsComplete(t *testing.T) {
 			t.Errorf("docs/reference/conditions.md does not name %s", name)
 		}
 	}
+	for _, name := range classes(t) {
+		if !named[name] {
+			t.Errorf("docs/reference/conditions.md does not name the failure class %s", name)
+		}
+	}
 	if len(defined) < 40 {
 		t.Errorf("only %d conditions and reasons were found: the test misses some", len(defined))
 	}
+}
+
+// classes are the constants of type FailureClass.
+func classes(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	sources(t, func(file string, tree *ast.File) {
+		if !strings.HasPrefix(file, "api/v1alpha1/") {
+			return
+		}
+		ast.Inspect(tree, func(node ast.Node) bool {
+			if spec, ok := node.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+				if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "FailureClass" {
+					if value, ok := stringOf(spec.Values[0]); ok {
+						found = append(found, value)
+					}
+				}
+			}
+			return true
+		})
+	})
+	if len(found) < 10 {
+		t.Errorf("only %d failure classes were found: the test misses some", len(found))
+	}
+	return found
 }
 
 // The codes of the HTTP API's errors are a promise to clients.
