@@ -10,7 +10,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// benchIDs are made beforehand: making them is not the ledger's work.
+// benchIDs are created in advance, so that the benchmarks do not measure it.
 func benchIDs(n int) []string {
 	ids := make([]string, n)
 	for i := range ids {
@@ -19,7 +19,7 @@ func benchIDs(n int) []string {
 	return ids
 }
 
-// BenchmarkReserveSettle is a call's whole life in the ledger with 5,000 others in flight, 100 µs apart.
+// BenchmarkReserveSettle measures a call from Reserve to Settle with 5,000 others in flight, 100 µs apart.
 func BenchmarkReserveSettle(b *testing.B) {
 	for _, headers := range []bool{false, true} {
 		b.Run("headers="+strconv.FormatBool(headers), func(b *testing.B) {
@@ -53,8 +53,8 @@ func BenchmarkReserveSettle(b *testing.B) {
 	}
 }
 
-// BenchmarkRefused is what it costs to learn when the next call fits.
-func BenchmarkRefused(b *testing.B) {
+// BenchmarkDenied measures a verdict with the time at which the call fits.
+func BenchmarkDenied(b *testing.B) {
 	l := New(plain(2_000_000), epoch)
 	for _, id := range benchIDs(800) {
 		l.Reserve(id, 2500, epoch)

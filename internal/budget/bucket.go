@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ledgerTime is a point in time: nanoseconds since the ledger was made. It may be negative.
+// ledgerTime is a point in time: nanoseconds since the ledger was created. It may be negative.
 type ledgerTime int64
 
 const (
@@ -17,15 +17,15 @@ const (
 	// whole is all of a limit in the unit of shares: parts per million.
 	whole = 1_000_000
 
-	// maxLimit bounds limits so that no arithmetic here overflows: 10 times what the API accepts.
+	// maxLimit bounds limits so that no arithmetic here overflows: 10 times the maximum in the API.
 	maxLimit = 100_000_000_000
 )
 
-// bucket is a level that refills continuously up to a capacity, in exact integers: a refill is never rounded
-// away nor invented, however often it is looked at.
+// bucket is a level that refills continuously up to a capacity, in exact integers: no refill is lost or gained by
+// rounding, however often advance is called.
 type bucket struct {
 	capacity int64 // micro
-	level    int64 // micro; negative where more was charged than was there
+	level    int64 // micro; negative if more was charged than was left
 	// rate ÷ window is the refill in micro per nanosecond: rate is limit × share, in parts per million.
 	rate   uint64
 	window uint64 // nanoseconds
@@ -38,7 +38,7 @@ func rateOf(limit, share int64) uint64 {
 	return uint64(max(0, limit)) * uint64(max(0, min(share, whole)))
 }
 
-// advance refills up to an instant. Time running backwards refills nothing.
+// advance refills up to a time. Time running backwards refills nothing.
 func (b *bucket) advance(to ledgerTime) {
 	elapsed := int64(to - b.at)
 	if elapsed <= 0 {
@@ -65,7 +65,7 @@ func (b *bucket) advance(to ledgerTime) {
 	b.part = part
 }
 
-// timeFor is how long n micro take to refill, rounded up to a nanosecond; false where it is for ever.
+// timeFor is how long n micro take to refill, rounded up to a nanosecond; false if they never do.
 func (b *bucket) timeFor(n int64) (time.Duration, bool) {
 	if n <= 0 {
 		return 0, true
@@ -89,7 +89,7 @@ func (b *bucket) timeFor(n int64) (time.Duration, bool) {
 	return time.Duration(q), true
 }
 
-// resize changes the capacity. What is missing stays missing, as far as the new capacity has room for it.
+// resize changes the capacity. The amount that is missing stays the same, up to the new capacity.
 func (b *bucket) resize(capacity int64) {
 	missing := b.capacity - b.level
 	b.level = max(capacity-missing, min(b.level, 0))

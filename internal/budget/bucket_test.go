@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestPublishedWaits: the waits the provider stated in published errors, out of limit, used and requested.
+// TestPublishedWaits compares with the waits in published errors of the provider, given limit, used and requested.
 func TestPublishedWaits(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -34,7 +34,7 @@ func TestPublishedWaits(t *testing.T) {
 	}
 }
 
-// TestRefillIsExact: however often it is looked at, a bucket gains what limit × share × time ÷ window says.
+// TestRefillIsExact checks that a bucket gains limit × share × time ÷ window, however often it is advanced.
 func TestRefillIsExact(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -73,25 +73,25 @@ func TestBucketEdges(t *testing.T) {
 		t.Errorf("level %d a minute after minus the capacity, want 0", b.level)
 	}
 	if _, ok := (&bucket{window: uint64(day)}).timeFor(1); ok {
-		t.Error("a bucket that does not refill named a time")
+		t.Error("a bucket without refill returned a time")
 	}
 	if _, ok := (&bucket{window: uint64(day), rate: 1}).timeFor(math.MaxInt64); ok {
-		t.Error("a wait beyond all times was named")
+		t.Error("a wait beyond the range of times was returned")
 	}
 	if got, ok := b.timeFor(0); !ok || got != 0 {
-		t.Errorf("nothing takes %v to refill, want no time", got)
+		t.Errorf("zero tokens take %v to refill, want 0", got)
 	}
 }
 
 func TestResizeKeepsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ capacity, level, to, want int64 }{
-		"raised":                            {capacity: 100, level: 40, to: 300, want: 240},
-		"lowered":                           {capacity: 100, level: 40, to: 70, want: 10},
-		"lowered below what is missing":     {capacity: 100, level: 40, to: 50, want: 0},
-		"overdrawn stays overdrawn":         {capacity: 100, level: -20, to: 50, want: -20},
-		"full stays full":                   {capacity: 100, level: 100, to: 7, want: 7},
-		"overdrawn is mended by more limit": {capacity: 100, level: -20, to: 200, want: 80},
+		"raised":                        {capacity: 100, level: 40, to: 300, want: 240},
+		"lowered":                       {capacity: 100, level: 40, to: 70, want: 10},
+		"lowered below what is missing": {capacity: 100, level: 40, to: 50, want: 0},
+		"overdrawn stays overdrawn":     {capacity: 100, level: -20, to: 50, want: -20},
+		"full stays full":               {capacity: 100, level: 100, to: 7, want: 7},
+		"overdrawn, limit raised":       {capacity: 100, level: -20, to: 200, want: 80},
 	}
 	for name, test := range tests {
 		b := bucket{capacity: test.capacity, level: test.level}

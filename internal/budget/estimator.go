@@ -8,26 +8,25 @@ import (
 )
 
 const (
-	// estimatorKeys bounds how many pairs of stage and model are remembered.
+	// estimatorKeys bounds the number of pairs of stage and model.
 	estimatorKeys = 32
-	// ratioSamples is how many proven charges are remembered of each pair, ratioNeeded how many it takes before
-	// they count.
+	// ratioSamples is how many proven charges are kept for each pair, ratioNeeded the number from which on they count.
 	ratioSamples = 16
 	ratioNeeded  = 4
-	// ratioLeast and ratioMost bound what is believed, in thousandths of the formula.
+	// ratioLeast and ratioMost clamp the ratio, in thousandths of the formula.
 	ratioLeast = 500
 	ratioMost  = 4000
-	// averagedOver is the number of calls that averages reach back over.
+	// averagedOver is the number of calls that averages cover.
 	averagedOver = 64
 	// permille is the resolution at which ratios are kept.
 	permille = 1000
 )
 
-// Sample is what one call taught.
+// Sample is what was observed of one call.
 type Sample struct {
-	// Formula is what the provider's published formula gave for the call: prompt, image and output limit.
+	// Formula is the result of the provider's published formula: prompt, image and output limit.
 	Formula int64
-	// Charged is what the provider's headers prove it charged (Settlement.Charged), or zero.
+	// Charged is the charge that the provider's headers prove (Settlement.Charged), or zero.
 	Charged int64
 	// Input and Output are the tokens the provider reported, or zero.
 	Input, Output int64
@@ -45,52 +44,53 @@ type Expectation struct {
 	Input, Output float64
 	// Seconds is how long a call takes.
 	Seconds float64
-	// Samples is how many calls taught it.
+	// Samples is the number of calls observed.
 	Samples int64
 }
 
-// Estimate is what is known of one stage and model.
+// Estimate is what was learned about one stage and model.
 type Estimate struct {
 	Stage, Model string
-	// Ratio is what is reserved for a call, in thousandths of what the formula gives.
+	// Ratio is what is reserved for a call, in thousandths of the formula.
 	Ratio int64
-	// Proofs is the number of proven charges that Ratio follows; with too few of them it is 1000.
+	// Proofs is the number of proven charges behind Ratio; with too few, Ratio is 1000.
 	Proofs int
 	// Usual is what a call usually costs.
 	Usual Expectation
-	// At is when the latest call ended that taught something.
+	// At is when the latest observed call ended.
 	At time.Time
 }
 
 type estimatorKey struct{ stage, model string }
 
-// learned is what is known of one stage and model.
+// learned is what was learned about one stage and model.
 type learned struct {
-	// ratios are the latest proven charges, in thousandths of what the formula gave; the newest comes last.
+	// ratios are the latest proven charges, in thousandths of the formula; the newest comes last.
 	ratios []int64
 	usual  Expectation
 	at     time.Time
-	// used orders all that is known by the latest call.
+	// used is the value of Estimator.clock at the latest call.
 	used int64
 }
 
 // Estimator learns what calls cost, by stage and model. It is not safe for concurrent use.
 //
-// What is reserved follows what the provider is proved to charge (Sample.Charged), which is known of calls that
-// found a full bucket. A stranger on the same key can only make such a proof too high, and prompts differ, so the
-// upper quartile of the latest proofs counts: too much reserved costs a little time, too little a rejection.
-// Without proofs the formula stands. What the model really used teaches what to expect (spending, waiting times),
-// not what to reserve: the provider charges its estimate, before it has counted.
+// Reservations follow the proven charges (Sample.Charged), which are known for calls that found a full bucket.
+// Another client on the same key can only make a proof too high, and prompts differ, so the upper quartile of the
+// latest proofs counts: reserving too much costs a little time, too little a rejection. Without proofs the formula
+// counts. Reported usage determines expectations (spending, waiting times), not reservations: the provider charges
+// its own estimate at admission, before it has counted.
 type Estimator struct {
 	known map[estimatorKey]*learned
+	// clock counts the observations.
 	clock int64
 }
 
 // NewEstimator returns an estimator that has learned nothing.
 func NewEstimator() *Estimator { return &Estimator{known: make(map[estimatorKey]*learned)} }
 
-// Charge is what to reserve for a call for which the published formula gives the number formula: between a half
-// and four times of it, and more than it only where headers proved that more is charged.
+// Charge is what to reserve for a call, given the result of the published formula: between half of it and four times
+// of it, and more than the formula only if headers proved a higher charge.
 func (e *Estimator) Charge(stage, model string, formula int64) int64 {
 	k, ok := e.known[estimatorKey{stage, model}]
 	if !ok || formula <= 0 {
@@ -108,8 +108,8 @@ func (k *learned) ratio() int64 {
 	return min(max(sorted[len(sorted)*3/4], ratioLeast), ratioMost)
 }
 
-// Observe learns from a call that ended with an answer. Samples without a formula, and numbers that cannot be, are
-// ignored.
+// Observe learns from a call that ended with an answer. It ignores samples without a formula and with impossible
+// values.
 func (e *Estimator) Observe(stage, model string, s Sample) {
 	if s.Formula <= 0 || s.Charged < 0 || s.Input < 0 || s.Output < 0 || !(s.Seconds >= 0) || math.IsInf(s.Seconds, 1) {
 		return
@@ -135,13 +135,13 @@ func (e *Estimator) Observe(stage, model string, s Sample) {
 	u.Seconds += (s.Seconds - u.Seconds) * weight
 }
 
-// learned returns what is known of a pair, and makes room for a new one by forgetting the one unused longest.
+// learned returns the entry of a pair. A new one replaces the least recently used one if there are too many.
 func (e *Estimator) learned(key estimatorKey) *learned {
 	e.clock++
 	k, ok := e.known[key]
 	if !ok {
 		if len(e.known) >= estimatorKeys {
-			e.forgetOldest()
+			e.evictOldest()
 		}
 		k = &learned{}
 		e.known[key] = k
@@ -150,7 +150,7 @@ func (e *Estimator) learned(key estimatorKey) *learned {
 	return k
 }
 
-func (e *Estimator) forgetOldest() {
+func (e *Estimator) evictOldest() {
 	var oldest estimatorKey
 	least := int64(math.MaxInt64)
 	for key, k := range e.known {
@@ -161,7 +161,7 @@ func (e *Estimator) forgetOldest() {
 	delete(e.known, oldest)
 }
 
-// Expect is what a call of a stage and model usually costs; false where nothing is known of it.
+// Expect is what a call of a stage and model usually costs; false if none was observed.
 func (e *Estimator) Expect(stage, model string) (Expectation, bool) {
 	k, ok := e.known[estimatorKey{stage, model}]
 	if !ok {
@@ -170,7 +170,7 @@ func (e *Estimator) Expect(stage, model string) (Expectation, bool) {
 	return k.usual, true
 }
 
-// Snapshot is what was learned, the latest first.
+// Snapshot returns what was learned, the latest first.
 func (e *Estimator) Snapshot() []Estimate {
 	list := make([]Estimate, 0, len(e.known))
 	for key, k := range e.known {
@@ -184,10 +184,9 @@ func (e *Estimator) Snapshot() []Estimate {
 	return list
 }
 
-// Restore replaces everything learned by snapshots, in any order. Of several estimates of one stage and model the
-// freshest counts; what does not fit the bounds is dropped, the oldest first. Numbers that cannot be are cut to
-// what can. Of the proofs only the number and the ratio they led to are restored: that ratio stands until as many
-// newer ones have come.
+// Restore replaces everything learned by snapshots, in any order. The latest of several estimates of one stage and
+// model counts; the oldest ones beyond the bound are dropped. Out-of-range values are clamped. Of the proofs only their
+// number and ratio are restored: that ratio is in force until as many new proofs have replaced them.
 func (e *Estimator) Restore(list []Estimate) {
 	*e = *NewEstimator()
 	ordered := slices.Clone(list)
@@ -204,7 +203,7 @@ func (e *Estimator) Restore(list []Estimate) {
 	}
 }
 
-// clampTo cuts a number to one from zero to most; what is no number becomes zero.
+// clampTo clamps a number to [0, most]; NaN becomes zero.
 func clampTo(n, most float64) float64 {
 	if !(n > 0) {
 		return 0

@@ -25,14 +25,14 @@ func TestEstimatorCharge(t *testing.T) {
 		formula int64
 		want    int64
 	}{
-		"nothing known":                      {formula: 1000, want: 1000},
-		"too little known":                   {charged: repeat(3, 700), formula: 1000, want: 1000},
+		"no proofs":                          {formula: 1000, want: 1000},
+		"too few proofs":                     {charged: repeat(3, 700), formula: 1000, want: 1000},
 		"less is charged":                    {charged: repeat(4, 700), formula: 1000, want: 700},
 		"more is charged":                    {charged: repeat(4, 1300), formula: 1000, want: 1300},
 		"rounded up":                         {charged: repeat(4, 700), formula: 1, want: 1},
 		"never below a half":                 {charged: repeat(9, 1), formula: 1000, want: 500},
 		"never above four times":             {charged: repeat(9, 1_000_000), formula: 1000, want: 4000},
-		"one stranger among many":            {charged: append(repeat(9, 1000), 9000), formula: 1000, want: 1000},
+		"one outlier among many":             {charged: append(repeat(9, 1000), 9000), formula: 1000, want: 1000},
 		"prompts differ: the upper quartile": {charged: repeat(4, 600, 700, 800, 900), formula: 1000, want: 900},
 		"old proofs are forgotten":           {charged: append(repeat(16, 2000), repeat(16, 1000)...), formula: 1000, want: 1000},
 		"calls that proved nothing":          {charged: repeat(9, 0), formula: 1000, want: 1000},
@@ -56,7 +56,7 @@ func TestEstimatorExpect(t *testing.T) {
 	t.Parallel()
 	e := NewEstimator()
 	if _, ok := e.Expect("vision", "m"); ok {
-		t.Error("something is known of nothing")
+		t.Error("an expectation without any observation")
 	}
 	e.Observe("vision", "m", Sample{Formula: 1000, Input: 100, Output: 20, Seconds: 4})
 	e.Observe("vision", "m", Sample{Formula: 2000, Charged: 3000, Input: 300, Output: 40, Seconds: 6})
@@ -83,7 +83,7 @@ func TestEstimatorExpect(t *testing.T) {
 	}
 }
 
-// TestEstimatorIsBounded: however many models come by, few are remembered, and those in use are.
+// TestEstimatorIsBounded checks that the number of entries is bounded and that entries in use are kept.
 func TestEstimatorIsBounded(t *testing.T) {
 	t.Parallel()
 	e := NewEstimator()
@@ -95,7 +95,7 @@ func TestEstimatorIsBounded(t *testing.T) {
 		t.Errorf("%d estimates, want %d", got, estimatorKeys)
 	}
 	if got := e.Charge("answer", "in-use", 1000); got != 800 {
-		t.Errorf("what is in use was forgotten: %d, want 800", got)
+		t.Errorf("an entry in use was evicted: %d, want 800", got)
 	}
 }
 
@@ -131,7 +131,7 @@ func TestEstimatorSnapshotRoundTrip(t *testing.T) {
 		fresh.Observe("vision", "m", Sample{Formula: 1000, Charged: 600})
 	}
 	if got := fresh.Charge("vision", "m", 1000); got != 600 {
-		t.Errorf("what was restored still counts after %d newer proofs: %d, want 600", ratioSamples, got)
+		t.Errorf("the restored ratio still counts after %d newer proofs: %d, want 600", ratioSamples, got)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestEstimatorRestore(t *testing.T) {
 		list []Estimate
 		want []Estimate
 	}{
-		"of several the freshest, in any order": {
+		"the latest of several, in any order": {
 			list: []Estimate{
 				{Stage: "vision", Model: "m", Ratio: 900, Proofs: 9, Usual: usual, At: at(2)},
 				{Stage: "vision", Model: "m", Ratio: 700, Proofs: 9, At: at(1)},
@@ -154,11 +154,11 @@ func TestEstimatorRestore(t *testing.T) {
 				{Stage: "vision", Model: "m", Ratio: 900, Proofs: 9, Usual: usual, At: at(2)},
 			},
 		},
-		"too few proofs prove nothing": {
+		"too few proofs do not count": {
 			list: []Estimate{{Stage: "vision", Model: "m", Ratio: 700, Proofs: ratioNeeded - 1, Usual: usual}},
 			want: []Estimate{{Stage: "vision", Model: "m", Ratio: 1000, Proofs: ratioNeeded - 1, Usual: usual}},
 		},
-		"numbers too large are cut": {
+		"too large numbers are clamped": {
 			list: []Estimate{{Stage: "vision", Model: "m", Ratio: 9000, Proofs: 1 << 40, Usual: Expectation{
 				Charge: math.Inf(1), Input: 1e300, Output: math.NaN(), Seconds: 1e9, Samples: 3,
 			}}},
@@ -166,7 +166,7 @@ func TestEstimatorRestore(t *testing.T) {
 				Charge: maxLimit, Input: maxLimit, Seconds: 86_400, Samples: 3,
 			}}},
 		},
-		"numbers too small are cut": {
+		"too small numbers are clamped": {
 			list: []Estimate{{Stage: "vision", Model: "m", Ratio: -9, Proofs: ratioNeeded, Usual: Expectation{Charge: -1, Seconds: -1, Samples: -1}}},
 			want: []Estimate{{Stage: "vision", Model: "m", Ratio: 500, Proofs: ratioNeeded}},
 		},
@@ -191,6 +191,6 @@ func TestEstimatorRestore(t *testing.T) {
 	e.Restore(many)
 	snap := e.Snapshot()
 	if len(snap) != estimatorKeys || !snap[0].At.Equal(at(3*estimatorKeys-1)) || !snap[estimatorKeys-1].At.Equal(at(2*estimatorKeys)) {
-		t.Errorf("%d of %d estimates were restored, from %v to %v; want the freshest %d", len(snap), len(many), snap[0].At, snap[len(snap)-1].At, estimatorKeys)
+		t.Errorf("%d of %d estimates were restored, from %v to %v; want the latest %d", len(snap), len(many), snap[0].At, snap[len(snap)-1].At, estimatorKeys)
 	}
 }

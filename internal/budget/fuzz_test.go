@@ -11,7 +11,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// tape reads decisions from fuzz input; it says zero when the input is used up.
+// tape reads decisions from fuzz input; it returns zero at the end of the input.
 type tape []byte
 
 func (p *tape) byte() byte {
@@ -30,7 +30,7 @@ func (p *tape) int64() int64 {
 	return int64(binary.LittleEndian.Uint64(raw[:]))
 }
 
-// observation is anything at all, so that the ledger is shown to survive it.
+// observation returns arbitrary values, which the ledger must survive.
 func (p *tape) observation(now time.Time) *v1alpha1.RateLimitObservation {
 	scale := func() int64 { return p.int64() >> (p.byte() % 64) }
 	return &v1alpha1.RateLimitObservation{
@@ -46,7 +46,7 @@ var fuzzClasses = [...]v1alpha1.FailureClass{
 	v1alpha1.FailureUnavailable, v1alpha1.FailureTimeout, v1alpha1.FailureInvalidOutput, v1alpha1.FailureWorkerLost,
 }
 
-// fuzzLedger plays a tape on a ledger beside the plainest possible account of what is reserved.
+// fuzzLedger plays a tape on a ledger and on a simple model of the reservations.
 type fuzzLedger struct {
 	t    *testing.T
 	l    *Ledger
@@ -66,7 +66,7 @@ func (f *fuzzLedger) reserve(tokens int64) {
 		f.t.Fatalf("verdict contradicts itself: %+v", v)
 	}
 	if !v.OK && !v.RetryAt.IsZero() && !v.RetryAt.After(f.l.time(f.l.now)) {
-		f.t.Fatalf("refused until now or before: %+v at %v", v, f.now)
+		f.t.Fatalf("denied until now or earlier: %+v at %v", v, f.now)
 	}
 	if v.OK {
 		f.open[id] = max(0, tokens)
@@ -91,8 +91,8 @@ func (f *fuzzLedger) end(id string, how byte, r Result) {
 	delete(f.open, id)
 }
 
-// failOver replaces the ledger by one that knows the snapshot and what is open. It may have less than the old one had,
-// never more.
+// failOver replaces the ledger by one restored from the snapshot and the open calls. It may have fewer tokens than the
+// old one, never more.
 func (f *fuzzLedger) failOver(limits Limits) {
 	snapshot := f.l.Snapshot(f.now)
 	reservations := make([]Reservation, 0, len(f.open))
@@ -109,7 +109,7 @@ func (f *fuzzLedger) failOver(limits Limits) {
 	}
 }
 
-// check compares with the plain account.
+// check compares with the simple model.
 func (f *fuzzLedger) check() {
 	var reserved int64
 	for _, tokens := range f.open {
@@ -131,9 +131,8 @@ func (f *fuzzLedger) check() {
 	}
 }
 
-// FuzzLedger plays any order of calls, endings, headers, rejections, limits, failovers and times. Whatever happens: the sum of
-// reservations is that of the open calls, nothing is left when all are done, no bucket overflows, and Check and
-// Reserve agree.
+// FuzzLedger plays any order of calls, endings, headers, rejections, limits, failovers and times. Invariants: the sum of
+// reservations is that of the open calls, nothing is left at the end, no bucket overflows, and Check and Reserve agree.
 func FuzzLedger(f *testing.F) {
 	f.Add([]byte("\x00\x10reserve and wait\x05\x05\x05 and settle, cancel, lose\x01\x02\x03"))
 	f.Add([]byte{0, 0, 0, 1, 1, 0, 2, 9, 9, 9, 9, 9, 9, 9, 9, 3, 255, 255, 255, 255, 255, 255, 255, 255, 4, 1, 5, 6, 7})
@@ -187,7 +186,7 @@ func FuzzLedger(f *testing.F) {
 }
 
 // FuzzRule lets the input choose call sizes, times, endings and admissions within the dispatch delay, and checks
-// the theorem of the package comment: the provider never lacks what a call costs.
+// the theorem of the package comment: the provider's bucket always holds what a call costs.
 func FuzzRule(f *testing.F) {
 	f.Add([]byte{200, 0, 0, 255, 255, 100, 3, 0, 255, 9, 0, 255, 0, 0, 128, 255, 7})
 	f.Add([]byte("all sorts of delays, and the bursts after them"))

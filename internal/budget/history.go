@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// historyEntries bounds the memory of a history, and with coalesceWithin how far it reaches back: 16 s at any
-	// call rate, minutes at usual ones. Words about older instants are worth nothing: the bucket has turned over.
+	// historyEntries bounds the memory of a history. Together with coalesceWithin it determines how far back it
+	// reaches: 16 s at any call rate, minutes at usual ones. Older observations are useless: the bucket has turned over.
 	historyEntries = 8192
 	coalesceWithin = ledgerTime(2 * time.Millisecond)
 )
@@ -15,19 +15,19 @@ const (
 // sums are cumulative reservations: tokens and calls.
 type sums [units]int64
 
-// historyEntry says that the sums were reached at an instant, or at most coalesceWithin later.
+// historyEntry records that the sums were reached at a time, or at most coalesceWithin later.
 type historyEntry struct {
 	at   ledgerTime
 	sums sums
 }
 
-// history remembers how much had been reserved at any recent instant, so that what the provider said of the past
-// can be compared with what was known then.
+// history records how much had been reserved at any recent time, so that an observation of the past can be compared
+// with the reservations of that time.
 type history struct {
 	entries []historyEntry // a ring once it is full
 	first   int            // index of the oldest entry
 	total   sums
-	// fromStart means that nothing was reserved before the oldest entry, so that the sums there are zero.
+	// fromStart is true if nothing was reserved before the oldest entry, so the sums before it are zero.
 	fromStart bool
 }
 
@@ -36,7 +36,7 @@ func (h *history) entry(i int) *historyEntry {
 	return &h.entries[(h.first+i)%len(h.entries)]
 }
 
-// add records a reservation. Instants must not decrease.
+// add records a reservation. Times must not decrease.
 func (h *history) add(at ledgerTime, cost sums) {
 	for u := range h.total {
 		h.total[u] += cost[u]
@@ -58,7 +58,7 @@ func (h *history) add(at ledgerTime, cost sums) {
 	h.fromStart = false
 }
 
-// remove takes a reservation of an instant back, as if it had never been made.
+// remove removes a reservation of a time, as if it had never been made.
 func (h *history) remove(at ledgerTime, cost sums) {
 	for u := range h.total {
 		h.total[u] -= cost[u]
@@ -74,8 +74,8 @@ func (h *history) remove(at ledgerTime, cost sums) {
 	}
 }
 
-// until returns what had been reserved at an instant: everything up to it, and perhaps what followed within
-// coalesceWithin. It returns false where the instant is too long ago.
+// until returns what had been reserved by a time, perhaps including what followed within coalesceWithin. It returns
+// false if the time is too long ago.
 func (h *history) until(at ledgerTime) (sums, bool) {
 	i := sort.Search(len(h.entries), func(i int) bool { return h.entry(i).at > at })
 	if i == 0 {

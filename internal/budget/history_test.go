@@ -34,7 +34,7 @@ func TestHistory(t *testing.T) {
 	}
 	for range 2000 {
 		when := oldest + ledgerTime(rng.Int64N(int64(at-oldest)))
-		var low, high sums // Everything until then, and what may have been joined to it.
+		var low, high sums // everything until then, and with what may have been coalesced
 		for _, m := range all {
 			for u := range m.cost {
 				if m.at <= when {
@@ -51,7 +51,7 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	if _, ok := h.until(oldest - 1); ok {
-		t.Error("an instant that was forgotten is known")
+		t.Error("a time before the oldest entry is known")
 	}
 }
 
@@ -60,11 +60,11 @@ func TestHistoryBeforeTheFirst(t *testing.T) {
 	h := history{fromStart: true}
 	h.add(100, sums{5, 1})
 	if got, ok := h.until(99); !ok || got != (sums{}) {
-		t.Errorf("before the first of all: %v %v, want nothing, known", got, ok)
+		t.Errorf("before the first reservation: %v %v, want zero, known", got, ok)
 	}
 	h = history{}
 	h.add(100, sums{5, 1})
 	if _, ok := h.until(99); ok {
-		t.Error("what an earlier leader reserved is called known")
+		t.Error("a time before the restored history is known")
 	}
 }

@@ -6,14 +6,14 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// HoldReason says why a budget is held.
+// HoldReason is why a budget is held.
 type HoldReason string
 
 // The reasons of a hold.
 const (
-	// HoldQuotaExhausted: the provider's quota or credit is used up. Probe calls find out when it works again.
+	// HoldQuotaExhausted: the provider's quota or credit is exhausted. Probe calls test when it is available again.
 	HoldQuotaExhausted HoldReason = "QuotaExhausted"
-	// HoldUnauthorized: the provider does not accept the key. Ends when the key changes or a probe call works.
+	// HoldUnauthorized: the provider rejects the key. Ends when the key changes or a probe call succeeds.
 	HoldUnauthorized HoldReason = "Unauthorized"
 	// HoldUnreachable: calls of several scans failed without a success in between, because the provider could not be
 	// reached or did not work. Probe calls find out when it works again.
@@ -24,28 +24,28 @@ const (
 )
 
 const (
-	// probeFirst is the time to the first probe call of an exhausted quota or a refused key. It doubles with each
-	// that fails, up to probeLast.
+	// probeFirst is the time to the first probe call of an exhausted quota or a rejected key. It doubles with each
+	// failed probe, up to probeLast.
 	probeFirst = ledgerTime(30 * time.Second)
 	probeLast  = ledgerTime(5 * time.Minute)
 
-	// A changed key reaches the workers when their kubelet has refreshed the mounted Secret, which takes it up to
-	// a minute and a half. Until then a refused call may still have carried the old key, or none: for keySpread
-	// after a change a refusal is probed every keyProbe.
+	// A changed key reaches the workers when their kubelet has refreshed the mounted Secret, which takes up to 90 s.
+	// Until then a rejected call may have carried the old key, or none: for keySpread after a change, the key is
+	// probed every keyProbe.
 	keySpread = ledgerTime(2 * time.Minute)
 	keyProbe  = ledgerTime(10 * time.Second)
 )
 
-// hold keeps all calls back but probes.
+// hold blocks all calls except probes.
 type hold struct {
 	active   bool
 	since    ledgerTime
 	interval ledgerTime
-	next     ledgerTime // of the next probe; never: no probe
-	probe    string     // id of the probe that is under way, or empty
+	next     ledgerTime // time of the next probe; never: no probe
+	probe    string     // id of the probe under way, or empty
 }
 
-// gate says whether a probe may go, and if not, until when the hold lasts; never: until something happens.
+// gate reports whether a probe may be sent, and if not, until when; never: until an event.
 func (h *hold) gate(now ledgerTime) (probe bool, until ledgerTime) {
 	if h.probe != "" {
 		return false, never
@@ -53,21 +53,21 @@ func (h *hold) gate(now ledgerTime) (probe bool, until ledgerTime) {
 	return now >= h.next, h.next
 }
 
-// holds are the reasons to keep everything back.
+// holds are the reasons to hold a budget.
 type holds struct {
 	quota, key, endpoint, retryAfter hold
 
-	outage  evidence // of calls that failed since one last worked
+	outage  evidence // of calls that failed since the last success
 	version string
-	known   bool       // version was set
-	changed ledgerTime // when the key changed last
+	known   bool       // version is set
+	changed ledgerTime // when the key last changed
 }
 
 func (h *holds) all() [4]*hold { return [...]*hold{&h.quota, &h.key, &h.endpoint, &h.retryAfter} }
 
 func (h *holds) init() { h.changed = -never }
 
-// gate says whether calls are held, until when, and if not, whether the next one is a probe.
+// gate reports whether calls are held and until when, and if not, whether the next one is a probe.
 func (h *holds) gate(now ledgerTime) (probe bool, until ledgerTime, held bool) {
 	for _, one := range h.all() {
 		if !one.active {
@@ -91,7 +91,7 @@ func (h *holds) probing(id string) {
 	}
 }
 
-// canceled frees the place of a probe that was never sent: another may go at once.
+// canceled processes a probe that was never sent: the next one may be sent at once.
 func (h *holds) canceled(id string) {
 	for _, one := range h.all() {
 		if one.probe == id {
@@ -100,7 +100,7 @@ func (h *holds) canceled(id string) {
 	}
 }
 
-// inconclusive ends a probe that proved nothing: the next one may go after the same interval.
+// inconclusive processes a probe that proved nothing: the next one follows after the same interval.
 func (h *holds) inconclusive(id string, now ledgerTime) {
 	for _, one := range h.all() {
 		if one.active && one.probe == id {
@@ -109,7 +109,7 @@ func (h *holds) inconclusive(id string, now ledgerTime) {
 	}
 }
 
-// settled learns from a call that ended.
+// settled processes a call that ended.
 func (h *holds) settled(id string, r Result, reserved, now ledgerTime) {
 	h.reached(id, r, now)
 	switch r.Class {
@@ -120,7 +120,7 @@ func (h *holds) settled(id string, r Result, reserved, now ledgerTime) {
 	case v1alpha1.FailureUnauthorized:
 		h.unauthorized(id, reserved, now)
 	case "", v1alpha1.FailureRefused, v1alpha1.FailureInvalidOutput, v1alpha1.FailureNotClassifiable:
-		// The model answered, so key and quota work. A call from before the hold proves nothing of today.
+		// The model answered, so key and quota are valid. A call from before the hold proves nothing.
 		for _, one := range [...]*hold{&h.quota, &h.key, &h.retryAfter} {
 			if one.active && (one.probe == id || reserved > one.since) {
 				*one = hold{}
@@ -131,8 +131,8 @@ func (h *holds) settled(id string, r Result, reserved, now ledgerTime) {
 	h.inconclusive(id, now)
 }
 
-// exhausted holds everything for want of quota. Only a probe that fails makes the interval longer: calls that
-// were under way when the quota ran out fail together.
+// exhausted holds the budget for lack of quota. Only a failed probe lengthens the interval: calls that were under way
+// when the quota ran out fail together.
 func (h *holds) exhausted(id string, r Result, now ledgerTime) {
 	q := &h.quota
 	switch {
@@ -146,8 +146,8 @@ func (h *holds) exhausted(id string, r Result, now ledgerTime) {
 	q.probe, q.next = "", now+max(q.interval, min(ledgerTime(r.RetryAfter), probeLast))
 }
 
-// unauthorized holds everything until the key changes or a probe works: the provider may accept the key later, and
-// a worker may have got it later than we did. A call from before a change carried the old key.
+// unauthorized holds the budget until the key changes or a probe succeeds: the provider may accept the key later, and
+// a worker may have received it later. A call from before a change carried the old key.
 func (h *holds) unauthorized(id string, reserved, now ledgerTime) {
 	if reserved < h.changed {
 		return
@@ -167,7 +167,7 @@ func (h *holds) unauthorized(id string, reserved, now ledgerTime) {
 	k.probe, k.next = "", now+k.interval
 }
 
-// setKey notes which key is in use. Another one ends the hold for the key, and may well have quota.
+// setKey records which key is in use. A new key ends the hold for the key, and may have quota.
 func (h *holds) setKey(version string, now ledgerTime) {
 	if h.known && h.version == version {
 		return
@@ -184,7 +184,7 @@ func (h *holds) setKey(version string, now ledgerTime) {
 	}
 }
 
-// Held says whether the budget is held, why, and until when: the instant of the next probe call, or zero where a
+// Held reports whether the budget is held, why, and until when: the time of the next probe call, or zero while a
 // probe is under way.
 func (l *Ledger) Held(now time.Time) (reason HoldReason, until time.Time, held bool) {
 	l.advance(now)
@@ -205,9 +205,9 @@ func (l *Ledger) Held(now time.Time) (reason HoldReason, until time.Time, held b
 	return "", time.Time{}, false
 }
 
-// SetKeyVersion tells the ledger which version of the key is in use. Another version than before ends the hold
-// HoldUnauthorized and lets a probe call go at once where the quota is exhausted. The first one only sets the mark;
-// an empty one says that there is no key yet.
+// SetKeyVersion sets the version of the key in use. A change ends the hold HoldUnauthorized and, if the quota is
+// exhausted, allows a probe call at once. The first version is only recorded; an empty one means that there is no key
+// yet.
 func (l *Ledger) SetKeyVersion(version string, now time.Time) {
 	l.advance(now)
 	l.holds.setKey(version, l.now)

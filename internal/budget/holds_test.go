@@ -40,7 +40,7 @@ func (s *script) settle(id string, class v1alpha1.FailureClass) {
 	s.l.Settle(id, Result{Class: class}, s.now)
 }
 
-// wantHeld checks that nothing may be sent until an instant; zero: until something happens.
+// wantHeld checks that nothing may be sent until a time; zero: until an event.
 func (s *script) wantHeld(reason HoldReason, until time.Duration) {
 	s.t.Helper()
 	var want time.Time
@@ -62,11 +62,11 @@ func TestQuotaHold(t *testing.T) {
 	early := s.reserve(false)
 	failing := []string{s.reserve(false), s.reserve(false), s.reserve(false)}
 	s.wait(5 * time.Second)
-	for _, id := range failing { // Calls that fail together do not make the interval longer.
+	for _, id := range failing { // calls that fail together do not lengthen the interval
 		s.settle(id, v1alpha1.FailureQuotaExhausted)
 	}
 	s.wantHeld(HoldQuotaExhausted, 35*time.Second)
-	s.settle(early, "") // Admitted before the quota ran out: proves nothing.
+	s.settle(early, "") // admitted before the quota ran out: inconclusive
 	s.wantHeld(HoldQuotaExhausted, 35*time.Second)
 
 	for _, minutes := range []int{1, 2, 4, 5, 5} { // 30 s doubled, at most five minutes
@@ -80,19 +80,19 @@ func TestQuotaHold(t *testing.T) {
 	}
 	s.wait(5 * time.Minute)
 	probe := s.reserve(true)
-	s.l.Cancel(probe, s.now) // Never sent: another may go at once.
+	s.l.Cancel(probe, s.now) // never sent: the next one may follow at once
 	probe = s.reserve(true)
 	s.wait(time.Second)
-	s.l.Lost(probe, s.now) // Proves nothing: the same interval again.
+	s.l.Lost(probe, s.now) // inconclusive: the same interval again
 	s.wantHeld(HoldQuotaExhausted, s.now.Sub(epoch)+5*time.Minute)
 	s.wait(5 * time.Minute)
 	probe = s.reserve(true)
-	s.settle(probe, v1alpha1.FailureUnavailable) // Proves nothing either.
+	s.settle(probe, v1alpha1.FailureUnavailable) // inconclusive too
 	s.wantHeld(HoldQuotaExhausted, s.now.Sub(epoch)+5*time.Minute)
 	s.wait(5 * time.Minute)
 	s.settle(s.reserve(true), "")
 	if _, _, held := s.l.Held(s.now); held {
-		t.Error("still held after a probe worked")
+		t.Error("still held after a successful probe")
 	}
 	s.reserve(false)
 	if got := s.l.Stats(s.now).Totals.QuotaExhausted; got != 8 {
@@ -124,10 +124,10 @@ func TestUnauthorizedHold(t *testing.T) {
 	}
 
 	s.l.SetKeyVersion("2", s.now)
-	s.settle(second, v1alpha1.FailureUnauthorized) // It carried the old key.
+	s.settle(second, v1alpha1.FailureUnauthorized) // it carried the old key
 	third := s.reserve(false)
 	s.wait(time.Second)
-	s.settle(third, v1alpha1.FailureUnauthorized) // So may this one: the new key is still on its way.
+	s.settle(third, v1alpha1.FailureUnauthorized) // maybe with the old key: the new one is still being distributed
 	s.wantHeld(HoldUnauthorized, s.now.Sub(epoch)+10*time.Second)
 	s.wait(10 * time.Second)
 	s.settle(s.reserve(true), "")
@@ -144,8 +144,8 @@ func TestUnauthorizedLongAfterTheChange(t *testing.T) {
 	s.wantHeld(HoldUnauthorized, s.now.Sub(epoch)+30*time.Second)
 }
 
-// TestLateKey: the first key came after the ledger. The scheduler sees it at once and the workers later, so that the
-// first calls may go without one.
+// TestLateKey sets the first key after the ledger was created. The scheduler sees it at once and the workers later, so
+// the first calls may be sent without a key.
 func TestLateKey(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, plain(100_000))
@@ -164,7 +164,8 @@ func TestLateKey(t *testing.T) {
 
 func (i ledgerTime) duration() time.Duration { return time.Duration(i) }
 
-// TestBothHolds: a probe that the key fails does not end the quota's hold, and a new key lets one go at once.
+// TestBothHolds checks that a probe with a rejected key does not end the hold for the quota, and that a new key allows
+// a probe at once.
 func TestBothHolds(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, plain(100_000))

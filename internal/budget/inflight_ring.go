@@ -1,14 +1,14 @@
 package budget
 
-// dispatch is a reservation that the provider may not have seen yet.
+// dispatch is a reservation that the provider may not have charged yet.
 type dispatch struct {
 	at     ledgerTime
 	cost   sums
-	landed bool // charged already: answered, or taken back
+	landed bool // charged already: answered, or canceled
 }
 
-// inflightRing holds the dispatches in the order they were reserved. Its elements are known by sequence numbers that
-// count from zero. The memory grows with the calls of one dispatch delay and is reused.
+// inflightRing holds the dispatches in the order of their reservation. Sequence numbers, from zero, identify its
+// elements. Its memory grows with the calls of one dispatch delay and is reused.
 type inflightRing struct {
 	ring []dispatch // length is a power of two
 	head int        // sequence number of the oldest element
@@ -17,50 +17,50 @@ type inflightRing struct {
 	pending sums
 }
 
-func (p *inflightRing) push(d dispatch) int {
-	if p.next-p.head == len(p.ring) {
-		p.grow()
+func (r *inflightRing) push(d dispatch) int {
+	if r.next-r.head == len(r.ring) {
+		r.grow()
 	}
-	seq := p.next
-	p.ring[seq&(len(p.ring)-1)] = d
-	p.next++
+	seq := r.next
+	r.ring[seq&(len(r.ring)-1)] = d
+	r.next++
 	for u := range d.cost {
-		p.pending[u] += d.cost[u]
+		r.pending[u] += d.cost[u]
 	}
 	return seq
 }
 
-func (p *inflightRing) grow() {
-	old := p.ring
-	p.ring = make([]dispatch, max(64, 2*len(old)))
-	for seq := p.head; seq < p.next; seq++ {
-		p.ring[seq&(len(p.ring)-1)] = old[seq&(len(old)-1)]
+func (r *inflightRing) grow() {
+	old := r.ring
+	r.ring = make([]dispatch, max(64, 2*len(old)))
+	for seq := r.head; seq < r.next; seq++ {
+		r.ring[seq&(len(r.ring)-1)] = old[seq&(len(old)-1)]
 	}
 }
 
 // get returns an element that has not been popped, or nil.
-func (p *inflightRing) get(seq int) *dispatch {
-	if seq < p.head || seq >= p.next {
+func (r *inflightRing) get(seq int) *dispatch {
+	if seq < r.head || seq >= r.next {
 		return nil
 	}
-	return &p.ring[seq&(len(p.ring)-1)]
+	return &r.ring[seq&(len(r.ring)-1)]
 }
 
-// markLanded marks an element as landed. It returns false where it has landed before.
-func (p *inflightRing) markLanded(seq int) bool {
-	d := p.get(seq)
+// markLanded marks an element as landed. It returns false if the element had landed already.
+func (r *inflightRing) markLanded(seq int) bool {
+	d := r.get(seq)
 	if d == nil || d.landed {
 		return false
 	}
 	d.landed = true
 	for u := range d.cost {
-		p.pending[u] -= d.cost[u]
+		r.pending[u] -= d.cost[u]
 	}
 	return true
 }
 
 // oldest returns the oldest element, or nil.
-func (p *inflightRing) oldest() *dispatch { return p.get(p.head) }
+func (r *inflightRing) oldest() *dispatch { return r.get(r.head) }
 
-// pop forgets the oldest element, which must have landed.
-func (p *inflightRing) pop() { p.head++ }
+// pop removes the oldest element, which must have landed.
+func (r *inflightRing) pop() { r.head++ }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestPipeline compares with a plain map.
-func TestPipeline(t *testing.T) {
+// TestInflightRing compares with a map.
+func TestInflightRing(t *testing.T) {
 	t.Parallel()
 	var p inflightRing
 	rng := rand.New(rand.NewPCG(2, 3))
@@ -37,6 +37,6 @@ func TestPipeline(t *testing.T) {
 		}
 	}
 	if p.markLanded(p.next) || p.get(p.next) != nil {
-		t.Error("a dispatch that was never made is known")
+		t.Error("a dispatch that was never pushed was found")
 	}
 }

@@ -17,36 +17,36 @@ const (
 )
 
 const (
-	// maxDispatchDelay bounds what calls that were slow to be sent can raise the dispatch delay to.
+	// maxDispatchDelay bounds the dispatch delay that calls with a slow dispatch can cause.
 	maxDispatchDelay = ledgerTime(30 * time.Second)
-	// dispatchMargin is added to the longest time from Reserve to sending seen lately: the way to the provider.
+	// dispatchMargin is added to the longest recent time from Reserve until the call was sent, for the network.
 	dispatchMargin = ledgerTime(500 * time.Millisecond)
-	// tickEvery is how often slow changes are looked at: recovery, forgetting.
+	// tickEvery is the interval of slow changes: recovery and decay.
 	tickEvery = ledgerTime(time.Second)
 )
 
-// call is a reservation whose outcome is not known yet.
+// call is a reservation whose outcome is unknown.
 type call struct {
 	at     ledgerTime
 	tokens int64
-	seq    int // its place in the pipeline
+	seq    int // in the inflightRing
 	probe  bool
-	alone  bool // the bucket was full and nothing else was on its way
+	alone  bool // the bucket was full and nothing else was in flight
 }
 
-// alone is the latest call that found a full bucket, and when the next one was reserved: until then the headers
-// prove what the first was charged.
+// alone is the latest call that found a full bucket, and when the next one was reserved. Until then headers prove the
+// charge of the first.
 type alone struct {
 	seq  int
 	next ledgerTime
 }
 
-// Ledger is the account of one budget. It is not safe for concurrent use: it is owned by the scheduler's lock.
+// Ledger is the ledger of one budget. It is not safe for concurrent use: the scheduler's lock guards it.
 //
-// Instants passed to it should not decrease; one that does is taken as the latest one seen.
+// Times passed to it should not decrease; an earlier one is replaced by the latest one seen.
 type Ledger struct {
 	limits Limits
-	start  time.Time // instant zero
+	start  time.Time // ledgerTime zero
 	now    ledgerTime
 	ticked ledgerTime
 
@@ -69,7 +69,7 @@ type Ledger struct {
 	totals    Totals
 }
 
-// New returns the ledger of a budget that nothing was spent of: its buckets are full.
+// New returns a ledger with full buckets.
 func New(limits Limits, now time.Time) *Ledger {
 	l := &Ledger{start: now, calls: make(map[string]call), past: history{fromStart: true}}
 	l.holds.init()
@@ -84,7 +84,7 @@ func New(limits Limits, now time.Time) *Ledger {
 	return l
 }
 
-// SetLimits puts new limits in force. Where headers are followed and have shown a limit, that one stays in force.
+// SetLimits puts new limits in force. A limit that headers have shown stays in force if headers are followed.
 func (l *Ledger) SetLimits(limits Limits, now time.Time) {
 	l.advance(now)
 	l.limits = limits
@@ -111,7 +111,7 @@ func (l *Ledger) applyLimits() {
 	l.setRates()
 }
 
-// resize changes a meter's limit if it is another one.
+// resize sets a meter's limit if it differs.
 func (l *Ledger) resize(i int, limit int64) {
 	if m := &l.meters[i]; m.limit != min(limit, maxLimit) {
 		m.resize(limit)
@@ -128,7 +128,7 @@ func (l *Ledger) setRates() {
 	}
 }
 
-// ratePercent is the part of the limits that is used now.
+// ratePercent is the percentage of the limits in use.
 func (l *Ledger) ratePercent() float64 {
 	target := l.limits.TargetUtilizationPercent
 	if target <= 0 || target > 100 {
@@ -137,7 +137,7 @@ func (l *Ledger) ratePercent() float64 {
 	return float64(target) * l.slow.factor(l.now)
 }
 
-// delay is the longest time from Reserve to admission that is reckoned with.
+// delay is the longest expected time from Reserve to admission.
 func (l *Ledger) delay() ledgerTime {
 	d := ledgerTime(l.limits.DispatchDelay)
 	if d <= 0 {
@@ -146,10 +146,10 @@ func (l *Ledger) delay() ledgerTime {
 	return max(d, min(l.dispatch.longest+dispatchMargin, maxDispatchDelay))
 }
 
-// at is the instant of a time. Times centuries away are cut.
+// at converts a time. Times centuries away are clamped.
 func (l *Ledger) at(t time.Time) ledgerTime { return ledgerTime(t.Sub(l.start)) }
 
-// time is the time of an instant; zero where it never comes.
+// time converts a ledgerTime; never becomes the zero time.
 func (l *Ledger) time(at ledgerTime) time.Time {
 	if at == never {
 		return time.Time{}
@@ -157,11 +157,11 @@ func (l *Ledger) time(at ledgerTime) time.Time {
 	return l.start.Add(time.Duration(at))
 }
 
-// advance brings everything up to now: calls whose dispatch delay is over land, buckets refill, holds age.
+// advance brings everything up to now: calls whose dispatch delay is over land, buckets refill, estimates decay.
 func (l *Ledger) advance(now time.Time) ledgerTime {
 	to := max(l.at(now), l.now)
 	due := to-l.ticked >= tickEvery
-	if due { // First, or calls of a bound that shrinks would land in the past.
+	if due { // first, otherwise calls would land in the past when the bound shrinks
 		l.dispatch.fade(to - l.ticked)
 	}
 	l.landUntil(to)
@@ -191,7 +191,7 @@ func (l *Ledger) landUntil(to ledgerTime) {
 	}
 }
 
-// land charges a call to every meter: at this instant, at the latest, the provider has.
+// land charges a call to every meter, at the latest time at which the provider charges it.
 func (l *Ledger) land(seq int, at ledgerTime) {
 	d := l.inflight.get(seq)
 	if d == nil || !l.inflight.markLanded(seq) {
@@ -202,13 +202,13 @@ func (l *Ledger) land(seq int, at ledgerTime) {
 	}
 }
 
-// tick looks at what changes slowly.
+// tick applies slow changes.
 func (l *Ledger) tick(to ledgerTime) {
 	elapsed := to - l.ticked
 	l.ticked = to
 	for i := range l.meters {
 		if m := &l.meters[i]; m.active {
-			m.others.fade(elapsed, m.perSecond())
+			m.others.fade(elapsed, m.refillPerSecond())
 		}
 	}
 	if l.headers.expire(to) {
@@ -217,9 +217,8 @@ func (l *Ledger) tick(to ledgerTime) {
 	l.setRates()
 }
 
-// Reserve takes tokens and one request for a call, or nothing at all: every limit, the own quota and the holds
-// must allow it. Asked again for an id that has a reservation it says OK and takes nothing. Tokens below zero
-// count as zero.
+// Reserve reserves tokens and one request for a call, or nothing at all: every limit, the quota and the holds must
+// allow it. For an id that already has a reservation it returns OK and reserves nothing. Negative tokens count as zero.
 func (l *Ledger) Reserve(id string, tokens int64, now time.Time) Verdict {
 	if c, ok := l.calls[id]; ok {
 		return Verdict{OK: true, Probe: c.probe}
@@ -251,7 +250,7 @@ func (l *Ledger) Reserve(id string, tokens int64, now time.Time) Verdict {
 	return v
 }
 
-// Check says what Reserve would say, without taking anything.
+// Check returns Reserve's verdict without reserving anything.
 func (l *Ledger) Check(tokens int64, now time.Time) Verdict {
 	at := l.advance(now)
 	tokens = max(0, tokens)
@@ -285,7 +284,7 @@ func (l *Ledger) Check(tokens int64, now time.Time) Verdict {
 	return Verdict{OK: true, Probe: probe}
 }
 
-// tooLarge says whether a call can never be sent.
+// tooLarge reports whether a call can never be sent.
 func (l *Ledger) tooLarge(tokens int64) (Verdict, bool) {
 	for _, i := range [...]int{tokenMeter, projectMeter} {
 		if m := &l.meters[i]; m.active && tokens > m.limit {
@@ -301,12 +300,12 @@ func (l *Ledger) tooLarge(tokens int64) (Verdict, bool) {
 	return Verdict{}, false
 }
 
-// Cancel gives a reservation back that was never sent. It returns false, and does nothing, where there is none of
-// that id.
+// Cancel cancels the reservation of a call that was never sent. It returns false, and does nothing, if there is no
+// such reservation.
 //
-// Within the dispatch delay everything is given back. Later the call was already charged, and giving back its
-// charge would be too much if the bucket would have been full in between without it: so only as much is given
-// back, in all, as the bucket has stayed below its capacity since. The rest refills by itself.
+// Within the dispatch delay the whole reservation is refunded. After it the call was already charged, and a refund of
+// that charge would be too much if the bucket would have been full meanwhile without it. So the refunds, in total, are
+// at most what the bucket has stayed below its capacity since. The rest refills by itself.
 func (l *Ledger) Cancel(id string, now time.Time) bool {
 	l.advance(now)
 	c, ok := l.take(id)
@@ -331,7 +330,7 @@ func (l *Ledger) giveBack(c call) {
 	}
 }
 
-// take ends a reservation.
+// take removes a reservation.
 func (l *Ledger) take(id string) (call, bool) {
 	c, ok := l.calls[id]
 	if !ok {
@@ -342,9 +341,9 @@ func (l *Ledger) take(id string) (call, bool) {
 	return c, true
 }
 
-// Lost ends a call whose outcome will never be known: its worker died or was fenced off. The provider may have
-// charged it, so the buckets and the own quota stay charged; the reservation is released. It returns false, and
-// does nothing, where there is none of that id.
+// Lost ends a call whose outcome stays unknown: its worker died, or its write was fenced. The provider may have
+// charged it, so buckets and quota stay charged; the reservation is released. It returns false, and does nothing, if
+// there is no such reservation.
 func (l *Ledger) Lost(id string, now time.Time) bool {
 	l.advance(now)
 	c, ok := l.take(id)
@@ -358,9 +357,9 @@ func (l *Ledger) Lost(id string, now time.Time) bool {
 	return true
 }
 
-// Settle ends a call whose outcome is known: the buckets stay charged, counters and own quota get the real usage,
-// the headers correct the levels, a rejection blocks or holds what it speaks of. For an id without a reservation
-// (settled before, lost, canceled) it does nothing and says so.
+// Settle ends a call whose outcome is known: the buckets stay charged, counters and quota get the reported usage, the
+// headers correct the levels, and a rejection blocks a meter or holds the budget. For an id without a reservation
+// (settled before, lost, canceled) it does nothing; Settlement.Known is false.
 func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	at := l.advance(now)
 	c, ok := l.calls[id]
@@ -400,9 +399,9 @@ func (l *Ledger) Settle(id string, r Result, now time.Time) Settlement {
 	return settlement
 }
 
-// settleRejected ends a call that the provider rejected: it took a request, not the tokens. (That rejections count is
-// documented, what they cost is not; a sample showed it to be a request. Should it be more, then the bucket is empty
-// anyway after a rejection, and the headers tell.)
+// settleRejected charges a rejected call one request and no tokens. The provider documents that rejections count, but
+// not their cost; a sample showed one request. If the cost is higher, little is lost: the bucket is empty after a
+// rejection anyway, and headers correct its level.
 func (l *Ledger) settleRejected(c call, at ledgerTime) {
 	tokens := sums{c.tokens, 0}
 	l.past.remove(c.at, tokens)
@@ -418,7 +417,7 @@ func (l *Ledger) settleRejected(c call, at ledgerTime) {
 	}
 }
 
-// count adds a call to the totals.
+// count adds a settled call to the totals.
 func (l *Ledger) count(r Result) {
 	t := &l.totals
 	t.Calls++

@@ -14,7 +14,7 @@ import (
 
 const limit2M = 2_000_000
 
-// plain are limits without headers, used in full.
+// plain returns limits without headers, with full utilization.
 func plain(tokens int64) Limits {
 	return Limits{TokensPerMinute: tokens, RequestsPerMinute: 100_000, TargetUtilizationPercent: 100}
 }
@@ -23,7 +23,7 @@ func following(tokens int64, percent int32) Limits {
 	return Limits{TokensPerMinute: tokens, RequestsPerMinute: 100_000, TargetUtilizationPercent: percent, FollowHeaders: true}
 }
 
-// delayShapes draw dispatch delays within the default bound, among them the worst there are.
+// delayShapes draw dispatch delays within the default bound, including the worst cases.
 func delayShapes(w *world) map[string]func() time.Duration {
 	const most = DefaultDispatchDelay
 	released := epoch
@@ -45,7 +45,7 @@ func delayShapes(w *world) map[string]func() time.Duration {
 	}
 }
 
-// TestNeverRejected is the theorem of the package comment against an independent provider: no delay within the
+// TestNeverRejected tests the theorem of the package comment against an independent provider: no delay within the
 // bound, no answer time, no call size and no pattern of demand makes it reject a call.
 func TestNeverRejected(t *testing.T) {
 	t.Parallel()
@@ -61,14 +61,14 @@ func TestNeverRejected(t *testing.T) {
 					w.headers = headers
 					w.delay = delayShapes(w)[name]
 					if seed%2 == 1 {
-						w.latency = between(w.rng, 0, 3*time.Second) // Answers that come before the delay is over.
+						w.latency = between(w.rng, 0, 3*time.Second) // answers before the delay is over
 					}
 					if seed%3 == 1 {
 						w.size = func() int64 { return 1 + w.rng.Int64N(limit2M/8) }
 					}
 					w.loss = func() bool { return w.rng.IntN(50) == 0 }
 					w.cancel = func() bool { return w.rng.IntN(50) == 0 }
-					for range 8 { // Bursts after idle times are where a careless mirror runs ahead.
+					for range 8 { // bursts after idle times, where a naive mirror overestimates
 						w.stop = w.now.Add(time.Duration(w.rng.Int64N(int64(20 * time.Second))))
 						w.run(time.Duration(w.rng.Int64N(int64(90 * time.Second))))
 					}
@@ -93,21 +93,21 @@ func wantEmpty(t *testing.T, l *Ledger, now time.Time) {
 	}
 }
 
-// TestReferenceIsStrict proves that the provider of these tests does reject: a bucket that is charged at the
-// reservation fails the same worlds.
+// TestReferenceIsStrict checks that the provider of these tests does reject: a mirror that is charged at the
+// reservation fails in the same worlds.
 func TestReferenceIsStrict(t *testing.T) {
 	t.Parallel()
 	limits := plain(limit2M)
-	limits.DispatchDelay = 1 // Lands at once: the careless mirror.
+	limits.DispatchDelay = 1 // lands at once: the naive mirror
 	w := newWorld(t, 1, limits, limit2M)
 	w.delay = delayShapes(w)["held back and let go at once"]
 	w.run(2 * time.Minute)
 	if len(w.rejected) == 0 {
-		t.Error("a mirror that ignores the dispatch delay was never rejected: the reference is too kind")
+		t.Error("a mirror that ignores the dispatch delay was never rejected: the reference is not strict enough")
 	}
 }
 
-func TestUsesWhatThereIs(t *testing.T) {
+func TestFullUtilization(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int64{500_000, limit2M, 4_000_000} {
 		for _, percent := range []int32{50, 95, 100} {
@@ -133,7 +133,7 @@ func TestUsesWhatThereIs(t *testing.T) {
 	}
 }
 
-// TestTargetHolds: the provider's word that more is left, because the target leaves it, must not raise the rate.
+// TestTargetHolds checks that headers which show unused tokens, because the target leaves them, do not raise the rate.
 func TestTargetHolds(t *testing.T) {
 	t.Parallel()
 	const half = 30 * time.Minute
@@ -172,11 +172,11 @@ func TestTooLarge(t *testing.T) {
 			want: Verdict{Dimension: TooLarge, Need: 1001, Limit: 1000},
 		},
 		"the target does not shrink the limit": {limits: following(1000, 10), tokens: 1000, want: Verdict{OK: true}},
-		"the own quota counts as well": {
+		"the quota counts too": {
 			limits: Limits{TokensPerMinute: 1000, Quota: &Quota{Tokens: 500, Period: v1alpha1.QuotaPerDay}}, tokens: 501,
 			want: Verdict{Dimension: TooLarge, Need: 501, Limit: 500, OwnQuota: true},
 		},
-		"less than nothing is nothing": {limits: plain(1000), tokens: -5, want: Verdict{OK: true}},
+		"negative tokens count as zero": {limits: plain(1000), tokens: -5, want: Verdict{OK: true}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -205,18 +205,18 @@ func TestReserveIsAllOrNothing(t *testing.T) {
 	}
 	want("a", 4000, 0, Verdict{OK: true})
 	if got := l.Reserve("a", 4000, epoch); !got.OK {
-		t.Errorf("asked again: %+v, want OK", got)
+		t.Errorf("second Reserve of the same id: %+v, want OK", got)
 	}
 	want("b", 3000, 0, Verdict{Dimension: Tokens, RetryAt: epoch.Add(DefaultDispatchDelay + 10*time.Second)})
 	want("c", 2000, 0, Verdict{OK: true})
 	want("d", 0, 0, Verdict{Dimension: Requests, RetryAt: epoch.Add(DefaultDispatchDelay + 30*time.Second)})
 	s := l.Stats(epoch)
 	if s.ReservedTokens != 6000 || s.InFlight != 2 || s.Tokens.Available != 0 || s.Requests.Available != 0 {
-		t.Errorf("a refused call took something: %+v", s)
+		t.Errorf("a denied call reserved something: %+v", s)
 	}
 }
 
-// TestRetryAt: nothing fits before the instant a verdict names, and the call fits at it.
+// TestRetryAt checks that nothing fits before a verdict's RetryAt, and that the call fits at that time.
 func TestRetryAt(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
@@ -240,7 +240,7 @@ func TestRetryAt(t *testing.T) {
 			}
 			now = v.RetryAt
 			if again := l.Reserve(strconv.Itoa(i), tokens, now); !again.OK {
-				t.Fatalf("seed %d: %+v, but at that instant %+v", seed, v, again)
+				t.Fatalf("seed %d: %+v, but at that time %+v", seed, v, again)
 			}
 		}
 	}
@@ -251,7 +251,7 @@ func TestEndings(t *testing.T) {
 	const tokens = 600
 	tests := map[string]struct {
 		end func(l *Ledger, now time.Time)
-		// after is when the call ends. wantAvailable is what is left of 1000 right then.
+		// after is when the call ends. wantAvailable is what is left of 1000 at that time.
 		after         time.Duration
 		wantAvailable int64
 	}{
@@ -273,7 +273,7 @@ func TestEndings(t *testing.T) {
 			end:   func(l *Ledger, now time.Time) { l.Lost("a", now) },
 			after: time.Second, wantAvailable: 400,
 		},
-		"canceled: given back": {
+		"canceled: refunded": {
 			end:   func(l *Ledger, now time.Time) { l.Cancel("a", now) },
 			after: time.Second, wantAvailable: 1000,
 		},
@@ -321,11 +321,11 @@ func TestUnknownCallsAreHarmless(t *testing.T) {
 		t.Error("an id without a reservation was known")
 	}
 	if diff := cmp.Diff(before, l.Stats(epoch)); diff != "" {
-		t.Errorf("it had an effect (-want +got):\n%s", diff)
+		t.Errorf("ending an unknown call changed the ledger (-want +got):\n%s", diff)
 	}
 }
 
-// TestLateCancel: a store that fails slowly, after the dispatch delay, gets back what is safe to give back.
+// TestLateCancel cancels calls after the dispatch delay: only the safe part is refunded.
 func TestLateCancel(t *testing.T) {
 	t.Parallel()
 	l := New(plain(60_000), epoch)
@@ -340,15 +340,15 @@ func TestLateCancel(t *testing.T) {
 	before := l.Stats(now).Tokens.Available
 	l.Cancel("late", now)
 	if got := l.Stats(now).Tokens.Available - before; got != 2000 {
-		t.Errorf("gave back %d of 2000 after the call had landed in a bucket far from full", got)
+		t.Errorf("refunded %d of 2000 after the call had landed in a bucket far from full", got)
 	}
 	l.Cancel("old-0", now)
 	if got := l.Stats(now).Tokens.Available - before; got != 2000 {
-		t.Errorf("gave back %d for a call that found the bucket full: it would not have refilled without it", got-2000)
+		t.Errorf("refunded %d for a call that found the bucket full: it would not have refilled without the call", got-2000)
 	}
 }
 
-// TestTimeGoesBack: an instant before the latest one refills nothing and loses nothing.
+// TestTimeGoesBack checks that a time before the latest one neither refills nor loses anything.
 func TestTimeGoesBack(t *testing.T) {
 	t.Parallel()
 	l := New(plain(1000), epoch)
@@ -358,6 +358,6 @@ func TestTimeGoesBack(t *testing.T) {
 		t.Errorf("%d available after the clock went back, want 0", got)
 	}
 	if got := l.Stats(epoch.Add(90 * time.Second)).Tokens.Available; got != 500 {
-		t.Errorf("%d available half a minute after the latest instant, want 500", got)
+		t.Errorf("%d available half a minute after the latest time, want 500", got)
 	}
 }

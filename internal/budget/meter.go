@@ -17,23 +17,23 @@ const (
 const (
 	day = 24 * time.Hour
 
-	// A bucket the server has more in than we thought is raised by at most a quarter of the limit's refill, per
-	// second of refill: an error of the whole bucket is mended within four minutes, and a wrong word costs little.
+	// A mirror that is too low is raised by at most a quarter of the limit's refill: an error of the whole bucket is
+	// corrected within four minutes, and a wrong header does little harm.
 	raiseShare = 4
 
-	// refundShare is the part of a bucket, as a divisor, that late cancellations give back; see Ledger.Cancel.
+	// refundShare is the part of a bucket, as a divisor, that late cancellations may refund; see Ledger.Cancel.
 	refundShare = 16
 )
 
 // meter is one limit of the provider. It holds two buckets, and a call must fit both:
 //
-//   - policy is what we allow ourselves: capacity = limit, refill = limit × target. Without headers it is all
-//     there is.
-//   - mirror is what we believe the provider has: capacity = limit, refill = limit less what others use. The
-//     provider's own word lowers it at once and raises it slowly.
+//   - policy is the spending that the spec allows: capacity = limit, refill = limit × target. Without headers only
+//     this bucket counts.
+//   - mirror is the estimate of the provider's bucket: capacity = limit, refill = limit less other usage. Headers
+//     lower it at once and raise it slowly.
 //
-// They are two because they are wrong in different ways: with a target below 100 % the provider's bucket rightly
-// has ever more in it than our policy allows us to use, and with a stranger on the same key it has less.
+// There are two because they differ from the provider's bucket in different ways: with a target below 100 % it holds
+// more than policy allows, with another client on the key it holds less.
 type meter struct {
 	dimension Dimension
 	unit      unit
@@ -44,16 +44,16 @@ type meter struct {
 	policy, mirror bucket
 	others         otherUsage
 
-	// raise is what the mirror has yet to be raised by, in micro.
+	// raise is the amount by which the mirror is still to be raised, in micro.
 	raise int64
-	// withheld is what the mirror was lowered by, or not refilled with, on the provider's word, in micro. Only a
-	// raise beyond it means that the policy bucket was charged too much as well.
+	// withheld is the amount by which headers have lowered the mirror or reduced its refill, in micro. Only a raise
+	// beyond it means that the policy bucket was overcharged too.
 	withheld int64
 	// blockedUntil is the end of a rejection's Retry-After.
 	blockedUntil ledgerTime
 
 	// nearFull is when the policy bucket was last within refundShare of being full; refundable is what late
-	// cancellations of calls since then may give back. The mirror takes none from before it was lowered.
+	// cancellations of later calls may refund. The mirror gets no refund of calls from before lowered.
 	nearFull, lowered ledgerTime
 	refundable        int64
 }
@@ -67,7 +67,7 @@ func newMeter(d Dimension, u unit, limit int64, window time.Duration, at ledgerT
 	return m
 }
 
-// resize changes the limit. The rates have to be set afterwards.
+// resize changes the limit. The caller sets the rates afterwards.
 func (m *meter) resize(limit int64) {
 	m.limit = min(limit, maxLimit)
 	m.policy.resize(m.limit * micro)
@@ -77,21 +77,21 @@ func (m *meter) resize(limit int64) {
 	m.others.reset()
 }
 
-// perSecond is the limit's refill, in units per second.
-func (m *meter) perSecond() float64 { return float64(m.limit) / m.window.Seconds() }
+// refillPerSecond is the limit's refill, in units per second.
+func (m *meter) refillPerSecond() float64 { return float64(m.limit) / m.window.Seconds() }
 
-// setRates sets how fast the buckets refill: the policy's share of the limit, in parts per million, and the
-// mirror's after what others use.
+// setRates sets the refill of the buckets: share of the limit for the policy, in parts per million, and the limit
+// less other usage for the mirror.
 func (m *meter) setRates(share int64) {
 	m.policy.rate = rateOf(m.limit, share)
-	foreign := 0.0
+	others := 0.0
 	if m.limit > 0 {
-		foreign = m.others.perSecond / m.perSecond()
+		others = m.others.rate / m.refillPerSecond()
 	}
-	m.mirror.rate = rateOf(m.limit, whole-int64(math.Ceil(foreign*whole)))
+	m.mirror.rate = rateOf(m.limit, whole-int64(math.Ceil(others*whole)))
 }
 
-// advance refills up to an instant.
+// advance refills up to a time.
 func (m *meter) advance(to ledgerTime) {
 	elapsed := to - m.mirror.at
 	if elapsed <= 0 {
@@ -105,8 +105,8 @@ func (m *meter) advance(to ledgerTime) {
 	if m.raise > 0 {
 		m.lift(min(m.raise, m.raiseIn(elapsed)))
 	}
-	if m.others.perSecond > 0 {
-		m.withhold(int64(m.others.perSecond * float64(elapsed) / float64(time.Second) * micro))
+	if m.others.rate > 0 {
+		m.withhold(int64(m.others.rate * float64(elapsed) / float64(time.Second) * micro))
 	}
 }
 
@@ -115,11 +115,11 @@ func (m *meter) raiseIn(elapsed ledgerTime) int64 {
 	if elapsed > ledgerTime(m.window) {
 		return m.policy.capacity
 	}
-	return int64(m.perSecond() * micro / raiseShare * (float64(elapsed) / float64(time.Second)))
+	return int64(m.refillPerSecond() * micro / raiseShare * (float64(elapsed) / float64(time.Second)))
 }
 
-// lift raises the mirror. What was never withheld from it was charged too much, or was lost to it while calls were
-// pending that had landed; the policy bucket gets its share of that.
+// lift raises the mirror. An amount that was not withheld before was overcharged, or was lost while calls that had
+// landed were still pending; the policy bucket gets its share of that amount.
 func (m *meter) lift(n int64) {
 	m.raise -= n
 	m.mirror.level = min(m.mirror.level+n, m.mirror.capacity)
@@ -129,7 +129,7 @@ func (m *meter) lift(n int64) {
 	m.policy.level = min(m.policy.level+int64(float64(n-owed)*share), m.policy.capacity)
 }
 
-// lower takes n micro from the mirror on the provider's word.
+// lower takes n micro from the mirror, because headers showed less.
 func (m *meter) lower(n int64) {
 	m.mirror.level -= n
 	m.lowered = m.mirror.at
@@ -149,7 +149,7 @@ func (m *meter) land(cost sums, at ledgerTime) {
 	m.mirror.level -= cost[m.unit] * micro
 }
 
-// refund gives back the charge of a call that landed here but was never sent.
+// refund refunds the charge of a call that landed here but was never sent.
 func (m *meter) refund(cost sums, reserved ledgerTime) {
 	back := cost[m.unit] * micro
 	if !m.active || back == 0 || reserved <= m.nearFull || back > m.refundable {
@@ -162,7 +162,7 @@ func (m *meter) refund(cost sums, reserved ledgerTime) {
 	}
 }
 
-// empty leaves nothing to reserve, and blocks until an instant.
+// empty leaves nothing to reserve, and blocks the meter until a time.
 func (m *meter) empty(pending sums, until ledgerTime) {
 	p := pending[m.unit] * micro
 	m.policy.level = min(m.policy.level, p)
@@ -178,50 +178,61 @@ func (m *meter) available(pending sums) int64 {
 	return min(m.policy.level, m.mirror.level-m.others.safetyMargin) - pending[m.unit]*micro
 }
 
-// wanted is what the mirror must have for a call of this cost: the cushion on top, but never more than there can
-// be, or a large call would wait for ever.
+// wanted is what the mirror must hold for a call of this cost: the cost and the safety margin, but no more than the
+// capacity, otherwise a large call would wait for ever.
 func (m *meter) wanted(cost int64) int64 { return min(cost+m.others.safetyMargin, m.mirror.capacity) }
 
-// fits says whether a call of this cost can be reserved.
+// fits reports whether a call of this cost can be reserved.
 func (m *meter) fits(cost, pending sums, now ledgerTime) bool {
 	c, p := cost[m.unit]*micro, pending[m.unit]*micro
 	return now >= m.blockedUntil && m.policy.level-p >= c && m.mirror.level-p >= m.wanted(c)
 }
 
-// fitsAt is when a call of this cost fits if nothing else is reserved and no answer comes: calls in the pipeline
-// land when their dispatch delay is over. It is never where it does not come about.
-func (m *meter) fitsAt(cost sums, pipe *inflightRing, delay, now ledgerTime) ledgerTime {
+// fitsAt is when a call of this cost fits if nothing else is reserved and no answer arrives: calls in flight land when
+// their dispatch delay is over. It is never if the call will not fit.
+func (m *meter) fitsAt(cost sums, inflight *inflightRing, delay, now ledgerTime) ledgerTime {
 	c := cost[m.unit] * micro
-	at := max(now, m.blockedUntil)
-	at = max(at, bucketFitsAt(m.policy, m.unit, c, pipe, delay, 0, 0))
-	lift := rateOf(m.limit, whole/raiseShare)
-	return max(at, bucketFitsAt(m.mirror, m.unit, m.wanted(c), pipe, delay, m.raise, lift))
+	policy := fitForecast{bucket: m.policy, unit: m.unit, inflight: inflight, delay: delay}
+	mirror := policy
+	mirror.bucket, mirror.raise, mirror.raiseRate = m.mirror, m.raise, rateOf(m.limit, whole/raiseShare)
+	return max(now, m.blockedUntil, policy.fitsAt(c), mirror.fitsAt(m.wanted(c)))
 }
 
-// bucketFitsAt is when a bucket has c micro on top of what is pending. While raise lasts the bucket gains lift on
-// top of its rate.
+// fitForecast forecasts the level of a bucket while calls in flight land.
+type fitForecast struct {
+	// bucket is a copy: forecasting changes it.
+	bucket   bucket
+	unit     unit
+	inflight *inflightRing
+	delay    ledgerTime
+	// raise is what the bucket gains on top of its refill, in micro, at the rate raiseRate; see bucket.rate.
+	raise     int64
+	raiseRate uint64
+}
+
+// fitsAt is when the bucket holds c micro on top of what is pending.
 //
-// Landing takes as much from the level as from what is pending, so as long as the bucket does not run full on the
-// way, calls that land change nothing. Only where c and what is pending do not fit the capacity together must
-// some land first.
-func bucketFitsAt(b bucket, u unit, c int64, pipe *inflightRing, delay ledgerTime, raise int64, lift uint64) ledgerTime {
-	pending := pipe.pending[u] * micro
-	for seq := pipe.head; c+pending > b.capacity && seq < pipe.next; seq++ {
-		d := pipe.get(seq)
+// A landing call takes as much from the level as from what is pending, so landings change nothing unless the bucket
+// is full meanwhile. Only if c and what is pending together exceed the capacity must some calls land first.
+func (f fitForecast) fitsAt(c int64) ledgerTime {
+	b := &f.bucket
+	pending := f.inflight.pending[f.unit] * micro
+	for seq := f.inflight.head; c+pending > b.capacity && seq < f.inflight.next; seq++ {
+		d := f.inflight.get(seq)
 		if d.landed {
 			continue
 		}
-		b.advance(d.at + delay)
-		b.level -= d.cost[u] * micro
-		pending -= d.cost[u] * micro
+		b.advance(d.at + f.delay)
+		b.level -= d.cost[f.unit] * micro
+		pending -= d.cost[f.unit] * micro
 	}
 	need := c + pending - b.level
-	if raise > 0 && need > 0 {
-		raising := bucket{rate: b.rate + lift, window: b.window, part: b.part}
-		if wait, ok := raising.timeFor(need); ok && float64(raise) >= float64(wait)*float64(lift)/float64(b.window) {
+	if f.raise > 0 && need > 0 {
+		raising := bucket{rate: b.rate + f.raiseRate, window: b.window, part: b.part}
+		if wait, ok := raising.timeFor(need); ok && float64(f.raise) >= float64(wait)*float64(f.raiseRate)/float64(b.window) {
 			return b.at + ledgerTime(wait)
 		}
-		need -= raise
+		need -= f.raise
 	}
 	wait, ok := b.timeFor(need)
 	if !ok || int64(wait) > int64(never-max(b.at, 0)) {

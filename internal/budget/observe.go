@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// networkSlack bounds the time from a worker's sending a call to the provider's admitting it.
+	// networkSlack bounds the time from when a worker sends a call until the provider admits it.
 	networkSlack = ledgerTime(250 * time.Millisecond)
-	// clockSkew is how far a worker's clock may be off ours before its words are misjudged.
+	// clockSkew is how far a worker's clock may differ from the leader's before observations are misinterpreted.
 	clockSkew = ledgerTime(50 * time.Millisecond)
-	// dayLimitFrom tells request limits per day from those per minute by the window the headers imply.
+	// dayLimitFrom is the window, as implied by the headers, from which on a request limit counts as one per day.
 	dayLimitFrom = 30 * time.Minute
 )
 
-// headerLimits are the limits the provider's headers showed, and when the words that set them were spoken: words
-// arrive out of order, and an older one must not undo a newer one.
+// headerLimits are the limits in the provider's headers, and when the calls that showed them were sent: headers arrive
+// out of order, and older ones must not replace newer ones.
 type headerLimits struct {
 	tokens, requests int64
 	observedAt       [meters]ledgerTime
-	// inherited is until when limits that an earlier leader knew stand without a word that confirms them.
+	// inherited is until when limits from an earlier leader are in force without a header that confirms them.
 	inherited ledgerTime
 	// changes guard the limits that responses have shown for a while.
 	changes [meters]limitChange
@@ -64,8 +64,8 @@ func (c *limitChange) confirm(limit, inForce int64) bool {
 	return true
 }
 
-// expire drops inherited limits that no word has confirmed, and says whether there were any: headers may have
-// gone missing, and the spec may have changed.
+// expire drops inherited limits that no header has confirmed, and reports whether there were any: the provider may
+// have stopped sending headers, and the spec may have changed.
 func (h *headerLimits) expire(now ledgerTime) bool {
 	if h.tooSmall && now-h.observedAt[tokenMeter] >= tooSmallFor {
 		h.tooSmall, h.tokens = false, 0
@@ -85,7 +85,7 @@ func (h *headerLimits) expire(now ledgerTime) bool {
 	return dropped
 }
 
-// dispatchTimes remembers how long calls take from Reserve to being sent.
+// dispatchTimes tracks how long calls take from Reserve until they are sent.
 type dispatchTimes struct {
 	longest ledgerTime // fades by half in about a minute; -1 while unknown
 }
@@ -98,30 +98,36 @@ func (d *dispatchTimes) fade(elapsed ledgerTime) {
 	}
 }
 
-// observation is what the provider said of one bucket: so much was left right after a certain admission, which lies
-// between two instants, with so much of ours charged by then.
+// observation is one bucket's level right after an admission, which took place between from and to, with the own
+// charges until then.
 type observation struct {
 	from, to  ledgerTime
 	remaining int64
-	// certain and possible are what had been reserved, in all, of which the provider had seen all and at most.
+	// certain is what had been reserved, in total, by a time whose reservations the provider had surely charged.
+	// possible is the most that it may have charged.
 	certain, possible int64
-	// certainKnown is false where certain is not known.
+	// certainKnown is false if certain is unknown.
 	certainKnown bool
 }
 
-// observe follows the provider's headers. It returns what the call was charged, where that is proved: the bucket
-// was full before it and nothing else of ours was on its way.
+// upperLevel is the upper bound of the normalised level; see slot.
+func (obs observation) upperLevel(refill float64) float64 {
+	return float64(obs.remaining+1) - refill*obs.from.seconds() + float64(obs.possible)
+}
+
+// observe applies the provider's headers. It returns the charge of the call if they prove it: the bucket was full
+// before the call, and no other call of this ledger was in flight.
 func (l *Ledger) observe(c call, r Result, rejected bool, now ledgerTime) int64 {
 	o := clampObservation(*r.Observation)
-	w, spoken := l.admission(c, o, now)
-	if r.Class != v1alpha1.FailureUnavailable && r.Class != v1alpha1.FailureBlocked { // those may be a gateway's own
-		l.followLimits(o, w.from)
+	obs, charged := l.admission(c, o, now)
+	if r.Class != v1alpha1.FailureUnavailable && r.Class != v1alpha1.FailureBlocked { // a gateway may have sent those
+		l.followLimits(o, obs.from)
 	}
-	possible, ok := l.past.until(w.to + clockSkew)
+	possible, ok := l.past.until(obs.to + clockSkew)
 	if !ok {
 		return 0
 	}
-	certain, known := l.past.until(spoken)
+	certain, known := l.past.until(charged)
 	for i, remaining := range [meters]int64{
 		tokenMeter: o.RemainingTokens, projectMeter: o.ProjectRemainingTokens,
 		requestMeter: o.RemainingRequests, dailyMeter: o.RemainingRequests,
@@ -130,22 +136,22 @@ func (l *Ledger) observe(c call, r Result, rejected bool, now ledgerTime) int64 
 		if limit := l.shown(i, o); !m.active || limit <= 0 || limit != m.limit {
 			continue
 		}
-		w.remaining, w.certainKnown = remaining, known
-		w.certain, w.possible = certain[m.unit], possible[m.unit]
-		charged := m.unit == requestUnit || !rejected
-		if own := c.cost()[m.unit]; charged && c.at > spoken && w.certain+own <= w.possible {
-			w.certain += own // The word was spoken after the call itself was charged.
+		obs.remaining, obs.certainKnown = remaining, known
+		obs.certain, obs.possible = certain[m.unit], possible[m.unit]
+		included := m.unit == requestUnit || !rejected
+		if own := c.cost()[m.unit]; included && c.at > charged && obs.certain+own <= obs.possible {
+			obs.certain += own // the level is the one after the call itself was charged
 		}
-		m.apply(w, l.past.total[m.unit], l.inflight.pending[m.unit]*micro, now)
+		m.apply(obs, l.past.total[m.unit], l.inflight.pending[m.unit]*micro, now)
 	}
 	l.setRates()
-	if c.alone && !rejected && l.alone.next > w.to && l.alone.seq == c.seq && o.LimitTokens > 0 {
+	if c.alone && !rejected && l.alone.next > obs.to && l.alone.seq == c.seq && o.LimitTokens > 0 {
 		return max(0, o.LimitTokens-o.RemainingTokens)
 	}
 	return 0
 }
 
-// clampObservation is an observation without numbers that cannot be.
+// clampObservation clamps out-of-range values.
 func clampObservation(o v1alpha1.RateLimitObservation) v1alpha1.RateLimitObservation {
 	for _, limit := range [...]*int64{&o.LimitTokens, &o.LimitRequests, &o.ProjectLimitTokens} {
 		*limit = max(0, min(*limit, maxLimit))
@@ -159,19 +165,19 @@ func clampObservation(o v1alpha1.RateLimitObservation) v1alpha1.RateLimitObserva
 // cost is what a call takes of each unit.
 func (c call) cost() sums { return sums{c.tokens, 1} }
 
-// admission is when the provider admitted a call, and the latest instant of reservations it had surely seen by
-// then.
-func (l *Ledger) admission(c call, o v1alpha1.RateLimitObservation, now ledgerTime) (w observation, spoken ledgerTime) {
+// admission returns an observation with the bounds of the call's admission, and the latest time whose reservations the
+// provider had surely charged by then.
+func (l *Ledger) admission(c call, o v1alpha1.RateLimitObservation, now ledgerTime) (obs observation, charged ledgerTime) {
 	if o.SentAt.IsZero() {
 		return observation{from: c.at, to: min(now, c.at+l.delay())}, c.at - l.delay()
 	}
 	sent := min(max(l.at(o.SentAt.Time), c.at), now)
 	l.dispatch.seen(sent - c.at)
-	w = observation{from: sent, to: min(now, sent+networkSlack)}
-	return w, sent - l.dispatch.longest - clockSkew - coalesceWithin
+	obs = observation{from: sent, to: min(now, sent+networkSlack)}
+	return obs, sent - l.dispatch.longest - clockSkew - coalesceWithin
 }
 
-// shown is the limit that an observation shows for a meter, or zero.
+// shown is the limit of a meter in an observation, or zero.
 func (l *Ledger) shown(i int, o v1alpha1.RateLimitObservation) int64 {
 	switch i {
 	case tokenMeter:
@@ -186,9 +192,9 @@ func (l *Ledger) shown(i int, o v1alpha1.RateLimitObservation) int64 {
 	}
 }
 
-// requestLimitOf is the meter that the request headers speak of: the limit per minute or the one per day. The
-// headers do not say which; the time to full does: window = reset × limit ÷ used. Where nothing is used, the
-// limit's size must match a known one; -1 where it does not.
+// requestLimitOf is the meter of the request headers: the limit per minute or the one per day. The headers do not
+// state which, but the time to full implies it: window = reset × limit ÷ used. If nothing is used, it is the meter
+// with the same limit, or -1.
 //
 // Published samples: limit 500, 1 used, reset 120 ms (60 s window); limit 10000, 1 used, reset 8.64 s (a day).
 func (l *Ledger) requestLimitOf(o v1alpha1.RateLimitObservation) int {
@@ -208,10 +214,10 @@ func (l *Ledger) requestLimitOf(o v1alpha1.RateLimitObservation) int {
 	return -1
 }
 
-// followLimits puts the limits in force that the headers of a call sent at an instant show. Calls sent within
-// networkSlack may have been admitted in the other order; of their limits the lower one counts.
+// followLimits puts the limits in force that the headers of a call show, which was sent at a time. Calls sent within
+// networkSlack of each other may have been admitted in either order; the lower of their limits counts.
 //
-// With a raised limit the mirror stays as low as it is: the words that follow raise it.
+// A raised limit does not raise the mirror: later observations do.
 func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent ledgerTime) {
 	changed := false
 	had := [meters]int64{}
@@ -220,8 +226,8 @@ func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent ledgerTime) 
 		if had[i] = m.mirror.level; !m.active {
 			had[i] = math.MaxInt64
 		}
-		limit, spoken := l.shown(i, o), l.headers.observedAt[i]
-		if limit <= 0 || spoken != 0 && (sent < spoken || limit > m.limit && sent < spoken+networkSlack) {
+		limit, latest := l.shown(i, o), l.headers.observedAt[i]
+		if limit <= 0 || latest != 0 && (sent < latest || limit > m.limit && sent < latest+networkSlack) {
 			continue
 		}
 		l.headers.observedAt[i] = sent
@@ -248,8 +254,8 @@ func (l *Ledger) followLimits(o v1alpha1.RateLimitObservation, sent ledgerTime) 
 	}
 }
 
-// discover starts or resizes a meter that only headers tell of, and returns the most its mirror may have until a
-// word says more. What a new one has is the word that follows.
+// discover activates or resizes a meter that only headers reveal. It returns the maximum level of its mirror until
+// later observations raise it. The observation that follows sets the level of a new meter.
 func (l *Ledger) discover(i int, limit int64) int64 {
 	m := &l.meters[i]
 	if m.active {
@@ -261,38 +267,36 @@ func (l *Ledger) discover(i int, limit int64) int64 {
 	return m.mirror.capacity
 }
 
-// apply takes the provider's word on this meter's bucket. Total is everything reserved until now, pending what of
-// it may not have landed, in micro.
+// apply corrects the mirror by an observation of the meter's bucket. total is everything reserved until now, pending
+// the part of it that may not have been charged yet, in micro.
 //
-// Between two instants without the bucket running full, level + own charges − refill changes only by what others
-// take. That sum (follower calls it standing) makes words about different instants comparable, in whatever order
-// they arrive.
-func (m *meter) apply(w observation, total, pending int64, now ledgerTime) {
-	f := &m.others
-	f.note(w, m.perSecond())
-	f.estimate(m.perSecond(), float64(m.limit), now)
-	f.coverClusters(m.mirror.capacity)
+// Observations of different times are comparable, in whatever order they arrive, because they are kept as normalised
+// levels; see slot.
+func (m *meter) apply(obs observation, total, pending int64, now ledgerTime) {
+	refill := m.refillPerSecond()
+	m.others.note(obs, refill)
+	m.others.estimate(refill, float64(m.limit), now)
+	m.others.coverClusters(m.mirror.capacity)
 
-	// At most this much is there: more of ours may have been on its way, and less refill may have come.
-	standing := float64(w.remaining+1) - m.perSecond()*w.from.seconds() + float64(w.possible)
-	most := standing + m.perSecond()*now.seconds() - float64(total) - f.perSecond*(now-w.to).seconds()
+	// The most that the bucket can hold now: more own calls may have been in flight, and less may have refilled.
+	most := obs.upperLevel(refill) + refill*now.seconds() - float64(total) - m.others.rate*(now-obs.to).seconds()
 	have := m.mirror.level - pending
 	if gap := have - clampMicro(most); gap > 0 {
 		m.lower(gap)
-		f.onOvershoot(gap, m.mirror.capacity)
+		m.others.onOvershoot(gap, m.mirror.capacity)
 		return
 	}
 	m.raise = 0
-	least, ok := f.lowerBound(m.perSecond(), float64(m.limit), float64(total), now)
+	least, ok := m.others.lowerBound(refill, float64(m.limit), float64(total), now)
 	if ok {
 		m.raise = max(0, min(clampMicro(least), m.mirror.capacity-pending)-have)
 	}
 }
 
-// seconds is an instant as seconds since the ledger was made.
-func (i ledgerTime) seconds() float64 { return float64(i) / float64(time.Second) }
+// seconds is a time as seconds since the ledger was created.
+func (t ledgerTime) seconds() float64 { return float64(t) / float64(time.Second) }
 
-// clampMicro converts tokens to micro, within what an int64 can hold with room to add.
+// clampMicro converts tokens to micro, clamped so that sums do not overflow.
 func clampMicro(tokens float64) int64 {
 	const most = maxLimit
 	return int64(math.Floor(max(-most, min(most, tokens)) * micro))

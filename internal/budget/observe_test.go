@@ -12,8 +12,8 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// stranger takes a part of a limit in calls of random size at random times.
-func stranger(w *world, limit int64, part float64) func() (int64, time.Duration) {
+// otherClient uses a part of a limit in calls of random size at random times.
+func otherClient(w *world, limit int64, part float64) func() (int64, time.Duration) {
 	return func() (int64, time.Duration) {
 		tokens := 500 + w.rng.Int64N(3000)
 		mean := float64(tokens) / (part * float64(limit) / 60)
@@ -21,8 +21,8 @@ func stranger(w *world, limit int64, part float64) func() (int64, time.Duration)
 	}
 }
 
-// TestStrangerOnTheKey: another client takes 30 % of the limit, unannounced, and only headers tell.
-func TestStrangerOnTheKey(t *testing.T) {
+// TestOtherClient has another client use 30 % of the limit, visible in the headers only.
+func TestOtherClient(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int64{500_000, limit2M, 4_000_000} {
 		for _, percent := range []int32{95, 100} {
@@ -34,7 +34,7 @@ func TestStrangerOnTheKey(t *testing.T) {
 				for seed := range uint64(seeds) {
 					w := newWorld(t, seed, following(limit, percent), limit)
 					w.headers = true
-					w.foreign = stranger(w, limit, 0.3)
+					w.otherCalls = otherClient(w, limit, 0.3)
 					w.run(10 * time.Minute)
 					calls += w.calls
 					rejected += int64(len(w.rejected))
@@ -51,34 +51,34 @@ func TestStrangerOnTheKey(t *testing.T) {
 	}
 }
 
-// TestClocksAreOff: workers whose clocks are off, or who do not say when they sent a call, cost neither calls nor
-// throughput.
+// TestClocksAreOff checks that workers with wrong clocks, or without a time of sending, cause neither rejections nor
+// lower throughput.
 func TestClocksAreOff(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		skew     time.Duration
-		blind    bool
-		stranger float64
+		skew   time.Duration
+		blind  bool
+		others float64
 	}{
 		{blind: true},
 		{skew: 300 * time.Millisecond},
 		{skew: -300 * time.Millisecond},
 		{skew: 3 * time.Second},
 		{skew: -3 * time.Second},
-		{blind: true, stranger: 0.3},
-		{skew: 300 * time.Millisecond, stranger: 0.3},
-		{skew: -300 * time.Millisecond, stranger: 0.3},
+		{blind: true, others: 0.3},
+		{skew: 300 * time.Millisecond, others: 0.3},
+		{skew: -300 * time.Millisecond, others: 0.3},
 	} {
 		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 16, following(limit2M, 100), limit2M)
 			w.headers, w.skew, w.blind = true, test.skew, test.blind
-			if test.stranger > 0 {
-				w.foreign = stranger(w, limit2M, test.stranger)
+			if test.others > 0 {
+				w.otherCalls = otherClient(w, limit2M, test.others)
 			}
 			w.run(10 * time.Minute)
 			most := 0.005 * float64(w.calls)
-			if test.stranger == 0 {
+			if test.others == 0 {
 				most = 0
 			}
 			if float64(len(w.rejected)) > most {
@@ -92,46 +92,46 @@ func TestClocksAreOff(t *testing.T) {
 	}
 }
 
-// TestStrangerComesAndGoes: a stranger that begins in the middle of a full load is noticed, and forgotten when it
-// is gone.
-func TestStrangerComesAndGoes(t *testing.T) {
+// TestOtherClientStartsAndStops checks that a client that starts during full load is noticed, and that the estimate
+// decays when it stops.
+func TestOtherClientStartsAndStops(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 11, following(limit2M, 100), limit2M)
 	w.headers = true
 	w.run(3 * time.Minute)
-	w.foreign = stranger(w, limit2M, 0.3)
+	w.otherCalls = otherClient(w, limit2M, 0.3)
 	w.run(5 * time.Minute)
 	if got := w.ledger.Stats(w.now).Tokens.OtherUsagePerMinute; got < limit2M/10 {
-		t.Errorf("%d tokens/min believed to be used by others, %d are", got, limit2M*3/10)
+		t.Errorf("estimated %d tokens/min of other usage, want about %d", got, limit2M*3/10)
 	}
-	w.foreign = nil
+	w.otherCalls = nil
 	w.run(7 * time.Minute)
 	if got := w.share(limit2M, 100, 10*time.Minute, 15*time.Minute); got < 0.99 {
-		t.Errorf("used %.3f of the limit after the stranger had gone, want 0.99", got)
+		t.Errorf("used %.3f of the limit after the other client had stopped, want 0.99", got)
 	}
 	if got := float64(len(w.rejected)) / float64(w.calls); got > 0.005 {
 		t.Errorf("%d of %d calls rejected, want at most 0.5 %%", len(w.rejected), w.calls)
 	}
 }
 
-// TestHeadersMissing: with a stranger on the key and no headers, rejections are all there is to go by.
+// TestHeadersMissing has another client on the key and no headers: only rejections show it.
 func TestHeadersMissing(t *testing.T) {
 	t.Parallel()
 	for _, retryAfter := range []bool{true, false} {
 		w := newWorld(t, 12, following(limit2M, 100), limit2M)
 		w.retryAfter = retryAfter
-		w.foreign = stranger(w, limit2M, 0.3)
+		w.otherCalls = otherClient(w, limit2M, 0.3)
 		w.run(10 * time.Minute)
 		if got := float64(len(w.rejected)) / float64(w.calls); got > 0.01 {
 			t.Errorf("Retry-After %v: %d of %d calls rejected, want at most 1 %%", retryAfter, len(w.rejected), w.calls)
 		}
 		if got := float64(w.sum(time.Minute, 10*time.Minute)) / (limit2M * 9); got < 0.6 {
-			t.Errorf("Retry-After %v: used %.3f of the limit, want 0.6 of the 0.7 there are", retryAfter, got)
+			t.Errorf("Retry-After %v: used %.3f of the limit, want 0.6 of the available 0.7", retryAfter, got)
 		}
 	}
 }
 
-// TestWrongEstimates: the provider charges other numbers than we reserve, and only its headers show it.
+// TestWrongEstimates has the provider charge other amounts than the reserved ones, visible in the headers only.
 func TestWrongEstimates(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -145,7 +145,7 @@ func TestWrongEstimates(t *testing.T) {
 		if got := float64(len(w.rejected)) / float64(w.calls); got > test.wantRejected {
 			t.Errorf("ratio %.2f: %d of %d calls rejected, want at most %.3f", test.ratio, len(w.rejected), w.calls, test.wantRejected)
 		}
-		// The first burst is reserved by the wrong numbers, before anything is known; after that all is learned.
+		// The first burst is reserved with the wrong estimates; after that they are corrected.
 		if got := w.rejectedIn(2*time.Minute, 10*time.Minute); float64(got) > 0.005*float64(w.calls) {
 			t.Errorf("ratio %.2f: %d calls rejected after the second minute", test.ratio, got)
 		}
@@ -155,7 +155,7 @@ func TestWrongEstimates(t *testing.T) {
 	}
 }
 
-// TestLimitChanges: the provider changes the limit in the middle of a full load, both ways.
+// TestLimitChanges has the provider change the limit during full load, both ways.
 func TestLimitChanges(t *testing.T) {
 	t.Parallel()
 	for _, to := range []int64{limit2M / 2, limit2M * 2} {
@@ -176,7 +176,7 @@ func TestLimitChanges(t *testing.T) {
 	}
 }
 
-// TestWrongStartLimit: the spec promises more than the provider grants.
+// TestWrongStartLimit starts with a limit in the spec above the provider's.
 func TestWrongStartLimit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 15, following(2*limit2M, 95), limit2M)
@@ -190,7 +190,7 @@ func TestWrongStartLimit(t *testing.T) {
 	}
 }
 
-// said builds an observation.
+// said builds a header observation.
 func said(limit, remaining, requests, remainingRequests, resetMillis int64) *v1alpha1.RateLimitObservation {
 	return &v1alpha1.RateLimitObservation{
 		LimitTokens: limit, RemainingTokens: remaining,
@@ -198,7 +198,7 @@ func said(limit, remaining, requests, remainingRequests, resetMillis int64) *v1a
 	}
 }
 
-// TestPublishedHeaders: headers as real answers carried them, and what they prove.
+// TestPublishedHeaders uses headers of real answers.
 func TestPublishedHeaders(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -226,7 +226,7 @@ func TestPublishedHeaders(t *testing.T) {
 			limits: following(90_000, 100), tokens: 8, said: said(30_000, 29_992, 500, 499, 120),
 			wantCharged: 8, wantTokens: 30_000, wantMinute: 500,
 		},
-		"nothing used: the window cannot be told, and the limit is not a known one": {
+		"nothing used, so the window is unknown, and no meter has the limit": {
 			limits: following(30_000, 100), tokens: 8, said: said(30_000, 29_992, 77, 77, 0),
 			wantCharged: 8, wantTokens: 30_000, wantMinute: 100_000,
 		},
@@ -237,7 +237,7 @@ func TestPublishedHeaders(t *testing.T) {
 		"no headers": {
 			limits: following(90_000, 100), tokens: 8, said: nil, wantTokens: 90_000, wantMinute: 100_000,
 		},
-		"numbers that cannot be": {
+		"out-of-range numbers": {
 			limits: following(90_000, 100), tokens: 8,
 			said:        said(math.MaxInt64, math.MinInt64, -5, math.MaxInt64, math.MaxInt64),
 			wantCharged: maxLimit, wantTokens: maxLimit, wantMinute: 100_000,
@@ -272,7 +272,7 @@ func TestPublishedHeaders(t *testing.T) {
 	}
 }
 
-// TestChargeNotProved: two calls together, or one into a bucket that was not full, prove nothing of either.
+// TestChargeNotProved checks that neither two calls together nor one call into a bucket that was not full prove a charge.
 func TestChargeNotProved(t *testing.T) {
 	t.Parallel()
 	l := New(following(30_000, 100), epoch)
@@ -283,12 +283,12 @@ func TestChargeNotProved(t *testing.T) {
 		o := said(30_000, 29_800, 500, 498, 240)
 		o.SentAt = metav1.NewMicroTime(epoch)
 		if got := l.Settle(id, Result{Observation: o}, now).Charged; got != 0 {
-			t.Errorf("%s: charged %d is called proved", id, got)
+			t.Errorf("%s: a charge of %d was taken as proved", id, got)
 		}
 	}
 }
 
-// TestDailyLimit: a limit per day is kept beside the one per minute, and blocks when it is used up.
+// TestDailyLimit checks that a limit per day is kept beside the one per minute, and blocks when it is exhausted.
 func TestDailyLimit(t *testing.T) {
 	t.Parallel()
 	l := New(following(30_000, 100), epoch)
@@ -301,7 +301,7 @@ func TestDailyLimit(t *testing.T) {
 	}
 }
 
-// TestProjectLimit: the lower of the two token limits counts.
+// TestProjectLimit checks that the lower of the two token limits counts.
 func TestProjectLimit(t *testing.T) {
 	t.Parallel()
 	l := New(following(30_000, 100), epoch)
@@ -316,15 +316,15 @@ func TestProjectLimit(t *testing.T) {
 		t.Errorf("limit %d, project %+v, want 6000 and at most 2600 available", s.TokensPerMinute, s.Project)
 	}
 	if v := l.Check(3000, now); v.OK || v.Dimension != Tokens {
-		t.Errorf("more than the project has: %+v", v)
+		t.Errorf("more than the project has left: %+v", v)
 	}
 	if v := l.Check(6001, now); v.Dimension != TooLarge || v.Limit != 6000 {
 		t.Errorf("more than the project's limit: %+v", v)
 	}
 }
 
-// TestOldWordsUndoNothing: a limit that was in force when a slow call was admitted is not put back in force.
-func TestOldWordsUndoNothing(t *testing.T) {
+// TestLateHeadersChangeNoLimit checks that the headers of a slow call do not restore the limit of its admission.
+func TestLateHeadersChangeNoLimit(t *testing.T) {
 	t.Parallel()
 	l := New(following(60_000, 100), epoch)
 	l.Reserve("slow", 10, epoch)
@@ -340,8 +340,8 @@ func TestOldWordsUndoNothing(t *testing.T) {
 	}
 }
 
-// TestLowerAtOnceRaiseSlowly: one word lowers the bucket, and others raise it again, a quarter of the refill rate
-// faster than it refills.
+// TestLowerAtOnceRaiseSlowly checks that one observation lowers the bucket, and that later ones raise it by a quarter
+// of the refill rate on top of the refill.
 func TestLowerAtOnceRaiseSlowly(t *testing.T) {
 	t.Parallel()
 	l := New(following(60_000, 100), epoch)
@@ -356,14 +356,14 @@ func TestLowerAtOnceRaiseSlowly(t *testing.T) {
 		return l.Stats(sent.Add(300 * time.Millisecond)).Tokens.Available
 	}
 	if got := tell("a", 10*time.Second, 5000); got > 5400 {
-		t.Errorf("%d available after the server said 5000, want that and 0.3 s of refill at most", got)
+		t.Errorf("%d available after headers showed 5000, want that and 0.3 s of refill at most", got)
 	}
 	low := tell("b", 12*time.Second, 55_000)
 	if low > 8000 {
-		t.Errorf("%d available right after a word of 55000, want a slow raise", low)
+		t.Errorf("%d available right after headers showed 55000, want a slow raise", low)
 	}
 	got := l.Stats(epoch.Add(16300 * time.Millisecond)).Tokens.Available
-	// What is kept back after the surprise shrinks a little as well.
+	// The safety margin shrinks a little meanwhile.
 	if gained := got - low; gained < 4900 || gained > 5200 {
 		t.Errorf("gained %d in four seconds, want the refill of 4000 and a quarter more", gained)
 	}

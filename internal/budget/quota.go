@@ -6,18 +6,18 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// quota is the own spending cap. Running calls count with what they reserved, finished ones with what they used,
-// in the period in which they finished.
+// quota is the spending cap of the spec. Running calls count by their reservation, finished ones by their usage, in
+// the period in which they finished.
 type quota struct {
 	limit      *Quota
 	start, end time.Time // of the current period
 	used       int64
-	// short is set when a call was refused that would not fit either if the running ones used nothing: what is
-	// left in the period is of no use.
+	// short is true after a denied call that would not fit even if the running ones used nothing: the rest of the
+	// quota is of no use in this period.
 	short bool
 }
 
-// roll takes over the cap in force and begins a new period when it is time.
+// roll sets the cap in force, and starts a new period when the old one has ended.
 func (q *quota) roll(limit *Quota, now time.Time) {
 	if limit == nil {
 		*q = quota{}
@@ -32,26 +32,26 @@ func (q *quota) roll(limit *Quota, now time.Time) {
 	q.start, q.end = period(limit.Period, now)
 }
 
-// restore takes over what an earlier leader counted, if it was in this period.
+// restore sets the usage that an earlier leader counted, if it was in this period.
 func (q *quota) restore(start time.Time, used int64) {
 	if q.limit != nil && start.Equal(q.start) {
 		q.used = used
 	}
 }
 
-// fits says whether tokens may be added to what is used and reserved.
+// fits reports whether the tokens fit the cap together with what is used and reserved.
 func (q *quota) fits(tokens, reserved int64) bool {
 	return q.limit == nil || q.used+reserved <= q.limit.Tokens-tokens
 }
 
-// refused notes that a call did not fit.
+// refused records that a call did not fit.
 func (q *quota) refused(tokens int64) { q.short = q.short || !q.fits(tokens, 0) }
 
-// exhausted says whether nothing more can be spent in this period.
+// exhausted reports whether nothing more can be spent in this period.
 func (q *quota) exhausted() bool { return q.limit != nil && (q.short || q.used >= q.limit.Tokens) }
 
-// settle counts a finished call. Where the provider may have done the work but did not say what it took, the
-// reservation counts.
+// settle counts a finished call. If the provider may have done the work without reporting its usage, the reservation
+// counts.
 func (q *quota) settle(reserved int64, r Result) {
 	used := r.Usage.Input + r.Usage.Output
 	if used == 0 && mayBeBilled(r.Class) {
@@ -60,7 +60,7 @@ func (q *quota) settle(reserved int64, r Result) {
 	q.used += used
 }
 
-// mayBeBilled says whether a call that ended so may have been worked on, and billed, by the provider.
+// mayBeBilled reports whether the provider may bill a call that ended with this class.
 func mayBeBilled(class v1alpha1.FailureClass) bool {
 	switch class {
 	case "", v1alpha1.FailureTimeout, v1alpha1.FailureWorkerLost, v1alpha1.FailureInternal,
@@ -71,7 +71,7 @@ func mayBeBilled(class v1alpha1.FailureClass) bool {
 	}
 }
 
-// period returns the period that holds an instant, in UTC. An unknown one is taken as a month, the longest.
+// period returns the period that contains a time, in UTC. An unknown kind counts as a month, the longest.
 func period(p v1alpha1.QuotaPeriod, now time.Time) (start, end time.Time) {
 	now = now.UTC()
 	year, month, d := now.Date()

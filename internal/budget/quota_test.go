@@ -17,9 +17,9 @@ func TestPeriods(t *testing.T) {
 	}{
 		"an hour":              {v1alpha1.QuotaPerHour, time.Date(2026, 2, 28, 23, 59, 59, 1, time.UTC), "2026-02-28T23:00:00Z", "2026-03-01T00:00:00Z"},
 		"a day":                {v1alpha1.QuotaPerDay, time.Date(2024, 2, 28, 12, 0, 0, 0, time.UTC), "2024-02-28T00:00:00Z", "2024-02-29T00:00:00Z"},
-		"a day, told in Seoul": {v1alpha1.QuotaPerDay, time.Date(2026, 3, 1, 8, 0, 0, 0, seoul), "2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z"},
+		"a day, in Seoul time": {v1alpha1.QuotaPerDay, time.Date(2026, 3, 1, 8, 0, 0, 0, seoul), "2026-02-28T00:00:00Z", "2026-03-01T00:00:00Z"},
 		"a month":              {v1alpha1.QuotaPerMonth, time.Date(2026, 12, 31, 12, 0, 0, 0, time.UTC), "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"},
-		"the first instant":    {v1alpha1.QuotaPerMonth, time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"},
+		"the first nanosecond": {v1alpha1.QuotaPerMonth, time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC), "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"},
 	}
 	for name, test := range tests {
 		start, end := period(test.period, test.now)
@@ -61,7 +61,7 @@ func TestOwnQuota(t *testing.T) {
 	used(120)
 	l.Reserve("c", 300, now)
 	l.Settle("c", Result{Class: v1alpha1.FailureTimeout}, now)
-	used(420) // Perhaps billed: the reservation counts.
+	used(420) // may be billed: the reservation counts
 	l.Reserve("d", 300, now)
 	l.Lost("d", now)
 	used(720)
@@ -71,7 +71,7 @@ func TestOwnQuota(t *testing.T) {
 	now = nextHour
 	used(0)
 	if !l.Reserve("f", 1000, now).OK {
-		t.Error("a new hour does not grant the whole quota")
+		t.Error("the whole quota does not fit in a new hour")
 	}
 	if got := l.Stats(now).QuotaPeriodStart; !got.Equal(nextHour) {
 		t.Errorf("period began %v, want %v", got, nextHour)
@@ -83,8 +83,8 @@ func TestOwnQuota(t *testing.T) {
 	}
 }
 
-// TestQuotaIsExhausted once a call was refused that could not be sent if the running ones used nothing, until the
-// next period or a higher quota.
+// TestQuotaIsExhausted checks that the quota is exhausted after a denial of a call that would not fit even if the
+// running ones used nothing, until the next period or a higher quota.
 func TestQuotaIsExhausted(t *testing.T) {
 	t.Parallel()
 	limits := plain(100_000)
@@ -123,7 +123,7 @@ func TestQuotaIsExhausted(t *testing.T) {
 	}
 }
 
-// TestQuotaIsChangedLive: another number counts at once, another period begins anew.
+// TestQuotaIsChangedLive checks that a changed number counts at once and that a changed period starts from zero.
 func TestQuotaIsChangedLive(t *testing.T) {
 	t.Parallel()
 	limits := plain(100_000)

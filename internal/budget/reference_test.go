@@ -12,7 +12,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// epoch is an instant early in a month, a day and an hour.
+// epoch is a time early in a month, a day and an hour.
 var epoch = time.Date(2026, 3, 2, 5, 0, 0, 0, time.UTC)
 
 // reference is the provider's bucket, written independently of the ledger's: it counts what is missing, in
@@ -39,7 +39,7 @@ func (r *reference) remaining() int64 {
 	return r.limit - (r.missing+per-1)/per
 }
 
-// admit charges n tokens if they are there.
+// admit charges n tokens if they are left.
 func (r *reference) admit(n int64, now time.Time) bool {
 	r.refill(now)
 	if n > r.remaining() {
@@ -55,7 +55,7 @@ func (r *reference) resize(limit int64, now time.Time) {
 	r.missing = min(r.missing, limit*int64(r.window))
 }
 
-// world is a backlogged client with a ledger, a provider and what lies between, in virtual time.
+// world is a backlogged client with a ledger, a provider and the delays in between, in virtual time.
 type world struct {
 	tb       testing.TB
 	rng      *rand.Rand
@@ -64,19 +64,19 @@ type world struct {
 	server   *reference
 	requests *reference
 
-	// size draws what the next call costs; charge, where set, what the provider charges for it.
+	// size draws the cost of the next call; charge, if set, the provider's charge for it.
 	size   func() int64
 	charge func(reserved int64) int64
 	// delay draws the time from Reserve to admission, sending how much of it is before the call is sent, latency
 	// the time from admission to the answer.
 	delay, latency func() time.Duration
 	headers        bool
-	// skew is how far the workers' clocks are off, blind that they do not say when they sent a call.
+	// skew is the error of the workers' clocks. With blind they do not report when they sent a call.
 	skew       time.Duration
 	blind      bool
 	retryAfter bool
-	// foreign draws the next call of another client and the time to the one after, or is nil.
-	foreign func() (tokens int64, next time.Duration)
+	// otherCalls draws the next call of another client and the time to the one after, or is nil.
+	otherCalls func() (tokens int64, next time.Duration)
 	// loss draws whether a call's worker dies, cancel whether it is never sent.
 	loss, cancel func() bool
 	// stop is when the client has nothing more to send.
@@ -89,8 +89,8 @@ type world struct {
 	wakeAt   time.Time
 	admitted []admission
 	rejected []time.Time
-	taken    []admission // by others
-	// objects are the calls as the API server would show them, where they are kept.
+	taken    []admission // by other clients
+	// objects are the calls as the API server would show them, if they are kept.
 	objects map[string]*Reservation
 }
 
@@ -147,7 +147,7 @@ func (w *world) after(d time.Duration, do func()) {
 func (w *world) run(d time.Duration) {
 	w.tb.Helper()
 	end := w.now.Add(d)
-	if w.foreign != nil && len(w.taken) == 0 {
+	if w.otherCalls != nil && len(w.taken) == 0 {
 		w.after(0, w.intrude)
 	}
 	w.pump()
@@ -160,19 +160,19 @@ func (w *world) run(d time.Duration) {
 	w.now = end
 }
 
-// intrude is another client's call.
+// intrude makes a call of another client.
 func (w *world) intrude() {
-	if w.foreign == nil {
+	if w.otherCalls == nil {
 		return
 	}
-	tokens, next := w.foreign()
+	tokens, next := w.otherCalls()
 	if w.server.admit(tokens, w.now) {
 		w.taken = append(w.taken, admission{w.now, tokens})
 	}
 	w.after(next, w.intrude)
 }
 
-// pump sends as much as the ledger allows, then sleeps until it says to try again.
+// pump sends as much as the ledger allows, then sleeps until the verdict's RetryAt.
 func (w *world) pump() {
 	if !w.stop.IsZero() && !w.now.Before(w.stop) {
 		return
@@ -196,13 +196,13 @@ func (w *world) pump() {
 	}
 }
 
-// wake comes back at the instant a verdict names.
+// wake schedules pump at a verdict's RetryAt.
 func (w *world) wake(v Verdict) {
 	if v.RetryAt.IsZero() {
 		return
 	}
 	if !v.RetryAt.After(w.now) {
-		w.tb.Fatalf("refused until now or before: %+v at %v", v, w.now)
+		w.tb.Fatalf("denied until now or earlier: %+v at %v", v, w.now)
 	}
 	if w.wakeAt.After(w.now) && !v.RetryAt.Before(w.wakeAt) {
 		return
@@ -274,7 +274,7 @@ func (w *world) observation(sent time.Time) *v1alpha1.RateLimitObservation {
 	return &o
 }
 
-// sum is what the provider admitted of ours in a span.
+// sum is what the provider admitted from this client in a span.
 func (w *world) sum(from, to time.Duration) int64 {
 	var total int64
 	for _, a := range w.admitted {
@@ -285,7 +285,7 @@ func (w *world) sum(from, to time.Duration) int64 {
 	return total
 }
 
-// takenAfterFirstMinute is what others got.
+// takenAfterFirstMinute is what other clients used.
 func (w *world) takenAfterFirstMinute() int64 {
 	var total int64
 	for _, a := range w.taken {

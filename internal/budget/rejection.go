@@ -8,24 +8,24 @@ import (
 )
 
 const (
-	// slowHold is how long the halved rate is kept after a "slow down", slowRecovery when the full rate is back:
+	// slowHold is how long the halved rate is kept after a "slow down", slowRecovery when the full rate is restored:
 	// in between it grows linearly.
 	slowHold     = ledgerTime(3 * time.Minute)
 	slowRecovery = ledgerTime(15 * time.Minute)
-	// slowTogether is the time in which several "slow down" count as one: calls under way fail together.
+	// slowTogether is the time within which several "slow down" count as one: calls in flight fail together.
 	slowTogether = ledgerTime(10 * time.Second)
-	// slowLeast is the smallest part of the rate.
+	// slowLeast is the lowest rate factor.
 	slowLeast = 1.0 / 16
 
-	// rejectedTogether is the time in which several 429s count as one.
+	// rejectedTogether is the time within which several 429s count as one.
 	rejectedTogether = ledgerTime(time.Second)
-	// blindWait is how long a bucket is blocked after a 429 that says neither what is left nor how long to wait. It
-	// doubles with each in a row, up to blindLongest.
+	// blindWait is how long a bucket is blocked after a 429 with neither headers nor Retry-After. It doubles with each
+	// consecutive one, up to blindLongest.
 	blindWait    = ledgerTime(time.Second)
 	blindLongest = ledgerTime(16 * time.Second)
-	// blindShare is what others are believed to use more of, after a 429 without headers, as a part of the refill.
+	// blindShare is by how much the estimate of other usage grows after a 429 without headers, as a part of the refill.
 	blindShare = 0.1
-	// headersGone is when headers count as missing.
+	// headersGone is the time without headers after which they count as missing.
 	headersGone = ledgerTime(time.Minute)
 )
 
@@ -33,10 +33,10 @@ const (
 type slowdown struct {
 	active bool
 	at     ledgerTime // of the last one
-	base   float64    // part of the rate right after it
+	base   float64    // the factor right after it
 }
 
-// hit halves the rate there is.
+// hit halves the present rate.
 func (s *slowdown) hit(now ledgerTime) {
 	if s.active && now-s.at < slowTogether {
 		return
@@ -45,7 +45,7 @@ func (s *slowdown) hit(now ledgerTime) {
 	s.active, s.at = true, now
 }
 
-// factor is the part of the rate in force: halved, held, then growing linearly to 1.
+// factor is the rate factor in force: halved, held, then growing linearly to 1.
 func (s *slowdown) factor(now ledgerTime) float64 {
 	since := now - s.at
 	switch {
@@ -58,18 +58,18 @@ func (s *slowdown) factor(now ledgerTime) float64 {
 	}
 }
 
-// recovering says whether the rate is still below its target.
+// recovering reports whether the rate is below its target.
 func (s *slowdown) recovering(now ledgerTime) bool { return s.active && now-s.at < slowRecovery }
 
-// rejections remembers 429s.
+// rejections tracks 429s.
 type rejections struct {
 	seen        bool
 	last        ledgerTime
 	consecutive int // blind ones since a call succeeded
 }
 
-// rateLimited empties the bucket that was short and blocks it for Retry-After. What the bucket really had is the
-// word of the headers, which the meters have followed already.
+// rateLimited empties the bucket that was short and blocks it for Retry-After. The meters have already applied the
+// level in the headers.
 func (l *Ledger) rateLimited(c call, r Result, now ledgerTime) {
 	i := l.shortOf(c, r.Observation)
 	m := &l.meters[i]
@@ -99,13 +99,13 @@ func (l *Ledger) rateLimited(c call, r Result, now ledgerTime) {
 	}
 	m.others.onRejection(m.mirror.capacity)
 	if !l.limits.FollowHeaders || !m.others.observed || now-m.others.at > headersGone {
-		m.others.perSecond = min(m.others.perSecond+blindShare*m.perSecond(), othersMost*m.perSecond())
+		m.others.rate = min(m.others.rate+blindShare*m.refillPerSecond(), othersMost*m.refillPerSecond())
 	}
 	l.setRates()
 }
 
-// shortOf is the meter a rejected call was short of. Without headers it is the token bucket: calls are short of
-// tokens long before they are short of requests.
+// shortOf is the meter that a rejected call exceeded. Without headers it is the token bucket: calls run out of tokens
+// long before they run out of requests.
 func (l *Ledger) shortOf(c call, o *v1alpha1.RateLimitObservation) int {
 	if o == nil {
 		return tokenMeter

@@ -59,7 +59,7 @@ func TestRateLimited(t *testing.T) {
 	}
 }
 
-// TestBlindRejections: without any word the wait doubles, up to 16 s.
+// TestBlindRejections checks that without headers and Retry-After the wait doubles, up to 16 s.
 func TestBlindRejections(t *testing.T) {
 	t.Parallel()
 	s := newScript(t, plain(100_000))
@@ -85,7 +85,7 @@ func TestSlowDown(t *testing.T) {
 	s := newScript(t, following(60_000, 80))
 	rate := func() int32 { return s.l.Stats(s.now).RatePercent }
 	calls := []string{s.reserve(false), s.reserve(false), s.reserve(false)}
-	for _, id := range calls { // Calls that fail together count once.
+	for _, id := range calls { // calls that fail together count once
 		s.settle(id, v1alpha1.FailureSlowDown)
 	}
 	for _, step := range []struct {
@@ -109,8 +109,8 @@ func TestSlowDown(t *testing.T) {
 	}
 }
 
-// TestSlowDownHalvesTheFlow: the rate that counts is what the bucket refills.
-func TestSlowDownHalvesTheFlow(t *testing.T) {
+// TestSlowDownHalvesTheRefill checks the rate by what the bucket refills.
+func TestSlowDownHalvesTheRefill(t *testing.T) {
 	t.Parallel()
 	l := New(plain(60_000), epoch)
 	l.Reserve("a", 60_000, epoch)
@@ -120,7 +120,7 @@ func TestSlowDownHalvesTheFlow(t *testing.T) {
 	}
 }
 
-// TestSlowDownReturns: the factor never jumps and never falls while it recovers.
+// TestSlowDownReturns checks that the factor neither jumps nor falls during the recovery.
 func TestSlowDownReturns(t *testing.T) {
 	t.Parallel()
 	s := slowdown{}

@@ -9,33 +9,33 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Snapshot is what a new leader needs to know of a ledger. Zero values mean that it is not known.
+// Snapshot is the state of a ledger that a new leader needs. Zero values mean unknown.
 type Snapshot struct {
 	// At is when the snapshot was made.
 	At time.Time `json:"at,omitzero"`
-	// Tokens and Requests are what could be reserved at that instant.
+	// Tokens and Requests are what could be reserved at that time.
 	Tokens   int64 `json:"tokens,omitempty"`
 	Requests int64 `json:"requests,omitempty"`
-	// RequestWindow is the window Requests speaks of: a minute, or a day where the provider limits by day.
+	// RequestWindow is the window of Requests: a minute, or a day if the provider has a daily limit.
 	RequestWindow time.Duration `json:"requestWindow,omitempty"`
-	// RequestsPerDay is the provider's limit by day, where it has one.
+	// RequestsPerDay is the provider's daily limit, if it has one.
 	RequestsPerDay int64 `json:"requestsPerDay,omitempty"`
 	// TokensPerMinute and RequestsPerMinute are the limits in force.
 	TokensPerMinute   int64 `json:"tokensPerMinute,omitempty"`
 	RequestsPerMinute int64 `json:"requestsPerMinute,omitempty"`
-	// RatePercent is the part of the limits that was used, see Stats.
+	// RatePercent is the percentage of the limits in use, see Stats.
 	RatePercent int32 `json:"ratePercent,omitempty"`
-	// Hold is why the budget was held; ResumeAt until when calls were held or blocked.
+	// Hold is why the budget was held. ResumeAt is until when calls were held or blocked.
 	Hold     HoldReason `json:"hold,omitempty"`
 	ResumeAt time.Time  `json:"resumeAt,omitzero"`
-	// QuotaUsed is what was used of the own quota in the period that began at QuotaPeriodStart.
+	// QuotaUsed is the usage of the quota in the period that began at QuotaPeriodStart.
 	QuotaUsed        int64     `json:"quotaUsed,omitempty"`
 	QuotaPeriodStart time.Time `json:"quotaPeriodStart,omitzero"`
 	// Totals are counters since the budget was created.
 	Totals Totals `json:"totals,omitzero"`
 }
 
-// Reservation is a call that an earlier leader made, as the objects show it.
+// Reservation is a call of an earlier leader, as the objects show it.
 type Reservation struct {
 	// ID is the assignment's id.
 	ID string
@@ -43,19 +43,19 @@ type Reservation struct {
 	Tokens int64
 	// At is when it was reserved.
 	At time.Time
-	// Done means that the call has ended: it is charged, but not in flight.
+	// Done is true for a call that has ended: it is charged, but not in flight.
 	Done bool
-	// Usage is what the provider reported of a call that has ended.
+	// Usage is the reported usage of a call that has ended.
 	Usage v1alpha1.TokenUsage
 }
 
-// Snapshot says what a new leader needs to know.
+// Snapshot returns the state that a new leader needs.
 func (l *Ledger) Snapshot(now time.Time) Snapshot {
 	s := l.Stats(now)
 	return s.Snapshot(now)
 }
 
-// Snapshot is the part of a ledger's figures that a new leader needs to know, with the instant they were taken.
+// Snapshot returns the part of the figures that a new leader needs, with the time they were taken at.
 func (s *Stats) Snapshot(at time.Time) Snapshot {
 	snap := Snapshot{
 		At: at, Tokens: max(0, s.Tokens.Available),
@@ -73,18 +73,17 @@ func (s *Stats) Snapshot(at time.Time) Snapshot {
 	return snap
 }
 
-// Restore makes a fresh ledger continue where an earlier leader's stood. Reservations are all calls that the
-// objects show as running, and those reserved since the snapshot that have ended.
+// Restore makes a new ledger continue from an earlier leader's. The reservations are all calls that the objects show
+// as running, and those reserved since the snapshot that have ended.
 //
-// The buckets start from the least that can be there. An earlier leader never reserved more than it had, so
-// right after its last reservation the provider had at least nothing left; and what it had at the snapshot, less
-// the reservations seen since, is there unless calls were made that no object shows any more (deleted by their
-// users). What has refilled since the snapshot is not counted: it is the margin for those, and the provider's
-// headers give it back, raising the buckets slowly (see meter). Calls reserved less than a dispatch delay ago may
-// still land.
+// The buckets start from a conservative level: that of the snapshot, less the reservations since, and not below zero,
+// because an earlier leader never reserved more than there was. The level is too high only if calls were made that no
+// object shows any more (deleted by their users). As a margin for those, the refill since the snapshot is not counted;
+// headers restore it by raising the buckets slowly (see meter). Calls reserved less than a dispatch delay ago may still
+// land.
 //
-// Without a snapshot the buckets start empty if there is any reservation, and full if there is none: then
-// nothing was ever sent.
+// Without a snapshot the buckets start empty if there is any reservation. If there is none, nothing was ever sent, and
+// they start full.
 func (l *Ledger) Restore(snap Snapshot, reservations []Reservation, now time.Time) {
 	l.advance(now)
 	if snap.At.IsZero() && len(reservations) == 0 {
@@ -103,7 +102,7 @@ func (l *Ledger) Restore(snap Snapshot, reservations []Reservation, now time.Tim
 			continue
 		}
 		if i == requestMeter && snap.RequestWindow == day {
-			left = 0 // Not known, and refilled within a minute.
+			left = 0 // unknown, and refilled within a minute
 		}
 		start := max(0, min(left-since[m.unit], m.limit)) * micro
 		m.policy.level = min(start+l.inflight.pending[m.unit]*micro, m.policy.capacity) // more may be pending than a lower limit holds
@@ -117,8 +116,8 @@ func (l *Ledger) Restore(snap Snapshot, reservations []Reservation, now time.Tim
 	l.setRates()
 }
 
-// restoreSpending counts the calls that ended since the snapshot. Where the provider did not say what a call used,
-// the own quota counts what was reserved.
+// restoreSpending counts the calls that ended since the snapshot. Without reported usage the quota counts the
+// reservation.
 func (l *Ledger) restoreSpending(list []Reservation, snapshot time.Time) {
 	for _, r := range list {
 		if !r.Done || snapshot.IsZero() {
@@ -129,7 +128,7 @@ func (l *Ledger) restoreSpending(list []Reservation, snapshot time.Time) {
 	}
 }
 
-// restoreCalls takes over the running calls and returns what was reserved since the snapshot.
+// restoreCalls adds the running calls and returns what was reserved since the snapshot.
 func (l *Ledger) restoreCalls(list []Reservation, snapshot time.Time) sums {
 	var since sums
 	for _, r := range list {
@@ -154,12 +153,12 @@ func (l *Ledger) restoreCalls(list []Reservation, snapshot time.Time) sums {
 		l.calls[r.ID] = c
 		l.reserved += tokens
 	}
-	// From here on the sums grow by what is known: words about earlier instants cannot be judged.
+	// The history starts here: observations of earlier times cannot be interpreted.
 	l.past.add(l.now, since)
 	return since
 }
 
-// restoreLimits takes over limits that the headers had shown to be lower than the spec's, and a rate that was
+// restoreLimits restores limits that the headers had shown to be lower than the spec's, and a rate that was
 // recovering.
 func (l *Ledger) restoreLimits(snap Snapshot) {
 	if l.limits.FollowHeaders {
@@ -181,7 +180,7 @@ func (l *Ledger) restoreLimits(snap Snapshot) {
 	l.applyLimits()
 }
 
-// restoreHolds takes over a hold. The key may have changed while nobody looked, so that one is probed at once.
+// restoreHolds restores a hold. The key may have changed without a leader, so it is probed at once.
 func (l *Ledger) restoreHolds(snap Snapshot, now time.Time) {
 	resume := l.at(snap.ResumeAt)
 	if snap.ResumeAt.IsZero() || !snap.ResumeAt.After(now) {

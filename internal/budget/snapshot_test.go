@@ -14,7 +14,7 @@ import (
 )
 
 // reservations lists what a new leader finds: everything running, and what was reserved since the snapshot.
-// Where finished objects are deleted at once it finds the running ones only.
+// If finished objects are deleted at once, it finds the running ones only.
 func (w *world) reservations(since time.Time, deleted bool) []Reservation {
 	var list []Reservation
 	for _, r := range w.objects {
@@ -25,7 +25,7 @@ func (w *world) reservations(since time.Time, deleted bool) []Reservation {
 	return list
 }
 
-// TestFailover kills the leader under full load; another one takes over from the objects after the Lease's time.
+// TestFailover kills the leader under full load; another one takes over from the objects after the Lease has expired.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	for _, gap := range []time.Duration{0, 2 * time.Second, 16 * time.Second} {
@@ -33,7 +33,7 @@ func TestFailover(t *testing.T) {
 			for _, headers := range []bool{false, true} {
 				t.Run(fmt.Sprintf("after %v, deleted %v, headers %v", gap, deleted, headers), func(t *testing.T) {
 					t.Parallel()
-					for seed := range 5 { // The last one fails over at the very start.
+					for seed := range 5 { // the last one fails over at the very start
 						failover(t, seed, gap, deleted, headers)
 					}
 				})
@@ -51,9 +51,9 @@ func failover(t *testing.T, seed int, gap time.Duration, deleted, headers bool) 
 	w.delay = between(w.rng, 5*time.Millisecond, 1500*time.Millisecond)
 	w.run(2*time.Minute - time.Duration(seed)*30*time.Second)
 	snap := w.ledger.Snapshot(w.now)
-	w.run(time.Duration(w.rng.Int64N(int64(5 * time.Second)))) // The status is up to five seconds old.
+	w.run(time.Duration(w.rng.Int64N(int64(5 * time.Second)))) // the status is up to five seconds old
 
-	w.stop = w.now // The leader is gone; calls go on, their ends are written to the objects.
+	w.stop = w.now // the leader is gone; calls go on, their ends are written to the objects
 	w.ledger = New(limits, w.now)
 	w.run(gap)
 	w.ledger = New(limits, w.now)
@@ -127,7 +127,7 @@ func TestRestoreIsConservative(t *testing.T) {
 	}
 }
 
-// TestRestoreCountsWhatEndedMeanwhile: calls that ended while nobody led are in the totals and in the own quota.
+// TestRestoreCountsWhatEndedMeanwhile checks that calls that ended without a leader are in the totals and the quota.
 func TestRestoreCountsWhatEndedMeanwhile(t *testing.T) {
 	t.Parallel()
 	limits := plain(60_000)
@@ -180,17 +180,17 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	}
 	fresh := New(limits, now)
 	fresh.Restore(read, nil, now)
-	// The next probe is due already, which is now.
+	// The next probe is already due: now.
 	if diff := cmp.Diff(want, fresh.Snapshot(now), cmpopts.IgnoreFields(Snapshot{}, "ResumeAt")); diff != "" {
 		t.Errorf("restored (-want +got):\n%s", diff)
 	}
 	if want.TokensPerMinute != 30_000 || want.RatePercent != 40 || want.Hold != HoldQuotaExhausted ||
 		want.QuotaUsed != 550 || want.RequestsPerDay != 10_000 || want.RequestWindow != day {
-		t.Errorf("the snapshot does not say what was: %+v", want)
+		t.Errorf("the snapshot is incomplete: %+v", want)
 	}
 }
 
-// TestRestoredLimitsFade: a limit that headers once showed, and no word confirms, gives way to the spec.
+// TestRestoredLimitsFade checks that a restored limit that no header confirms is replaced by the spec's.
 func TestRestoredLimitsFade(t *testing.T) {
 	t.Parallel()
 	snap := Snapshot{At: epoch, Tokens: 100, TokensPerMinute: 30_000, RequestsPerMinute: 100}
@@ -204,7 +204,8 @@ func TestRestoredLimitsFade(t *testing.T) {
 	}
 }
 
-// TestRestoredHolds: a hold survives; the key's is probed at once, for it may have changed while nobody looked.
+// TestRestoredHolds checks that a hold survives, and that the key is probed at once, because it may have changed
+// without a leader.
 func TestRestoredHolds(t *testing.T) {
 	t.Parallel()
 	snap := Snapshot{At: epoch, Tokens: 1000, Requests: 10, Hold: HoldQuotaExhausted, ResumeAt: epoch.Add(time.Minute)}

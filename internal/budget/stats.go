@@ -28,7 +28,7 @@ type Totals struct {
 	Unauthorized int64 `json:"unauthorized,omitempty"`
 }
 
-// Level is where one bucket stands.
+// Level is the state of one bucket.
 type Level struct {
 	// Limit is the capacity.
 	Limit int64
@@ -36,13 +36,12 @@ type Level struct {
 	Window time.Duration
 	// Available is what may be reserved now. It may be negative after the provider's limit fell.
 	Available int64
-	// OtherUsagePerMinute is what others are believed to use of the limit, per minute. Our own calls being charged
-	// more than was reserved shows here too.
+	// OtherUsagePerMinute is the estimated use of the limit by other clients, per minute. Charges for own calls beyond
+	// their reservations are included.
 	OtherUsagePerMinute int64
 }
 
-// PerSecond is what we may use of the bucket's refill, per second: a part of the limit, in percent, and no more than
-// others leave.
+// PerSecond is the refill that may be used, per second: ratePercent of the limit, and no more than others leave.
 func (l *Level) PerSecond(ratePercent int32) float64 {
 	if l.Window <= 0 {
 		return 0
@@ -51,48 +50,47 @@ func (l *Level) PerSecond(ratePercent int32) float64 {
 	return max(0, min(refill*float64(ratePercent)/100, refill-float64(l.OtherUsagePerMinute)/60))
 }
 
-// Stats is where a budget stands.
+// Stats are the figures of a budget.
 type Stats struct {
-	// TokensPerMinute and RequestsPerMinute are the limits in force, the provider's word where it is followed.
-	// A project's limit counts where it is the lower one.
+	// TokensPerMinute and RequestsPerMinute are the limits in force: those in the headers, if they are followed.
+	// A project's limit counts if it is lower.
 	TokensPerMinute, RequestsPerMinute int64
-	// RatePercent is the part of the limits that is used now: the target, less while a "slow down" is recovered from.
+	// RatePercent is the percentage of the limits in use: the target, or less during the recovery from a "slow down".
 	RatePercent int32
-	// TokensLastMinute and RequestsLastMinute are what was reserved in the last 60 seconds and not canceled.
+	// TokensLastMinute and RequestsLastMinute are what was reserved in the last 60 seconds, without canceled calls.
 	TokensLastMinute, RequestsLastMinute int64
 	// ReservedTokens is the sum of the reservations of running calls, InFlight their number.
 	ReservedTokens int64
 	InFlight       int32
 	// Totals are counters since the budget was created.
 	Totals Totals
-	// Throttles are the provider's rejections by kind, those that happened only, in a fixed order.
+	// Throttles count the provider's rejections by kind, in a fixed order, without kinds that did not happen.
 	Throttles []v1alpha1.ThrottleCount
 	// Tokens and Requests are the buckets per minute.
 	Tokens, Requests Level
-	// Project and RequestsPerDay are set where the provider's headers showed such a limit.
+	// Project and RequestsPerDay are set if the provider's headers showed such a limit.
 	Project, RequestsPerDay *Level
-	// QuotaUsed is what was used of the own quota in the period from QuotaPeriodStart to QuotaPeriodEnd. Zero
-	// without a quota. ReservedTokens may come on top.
+	// QuotaUsed is the usage of the quota in the period from QuotaPeriodStart to QuotaPeriodEnd, without
+	// ReservedTokens. Zero without a quota.
 	QuotaUsed                        int64
 	QuotaPeriodStart, QuotaPeriodEnd time.Time
-	// QuotaExhausted means that what is left of the own quota is less than a call needs.
+	// QuotaExhausted is true if less is left of the quota than a call needs.
 	QuotaExhausted bool
 	// Hold is why the budget is held, or empty.
 	Hold HoldReason
-	// Throttled means that the provider rejected a call for its rate less than a minute ago, or that a
-	// "slow down" is being recovered from.
+	// Throttled is true if the provider rejected a call for its rate less than a minute ago, and during the recovery
+	// from a "slow down".
 	Throttled bool
-	// ResumeAt is when calls are sent again, while they are held or blocked by a Retry-After. Zero: they are not,
-	// or until the key changes.
+	// ResumeAt is when calls are sent again while they are held or blocked by a Retry-After. Zero: they are not, or
+	// they are held until the key changes.
 	ResumeAt time.Time
-	// DispatchDelay is the bound in use on the time from Reserve to admission.
+	// DispatchDelay is the current bound on the time from Reserve to admission.
 	DispatchDelay time.Duration
-	// BlockedSeconds is how long the first call in line was kept waiting, by what it was short of. The index is a
-	// Dimension.
+	// BlockedSeconds is how long the first call in line had to wait, by the Dimension it was short of.
 	BlockedSeconds [dimensions]float64
 }
 
-// Stats says where the budget stands.
+// Stats returns the budget's figures.
 func (l *Ledger) Stats(now time.Time) Stats {
 	l.advance(now)
 	l.quota.roll(l.limits.Quota, now)
@@ -123,7 +121,7 @@ func (l *Ledger) Stats(now time.Time) Stats {
 	return s
 }
 
-// unblocked is when the last Retry-After ends, or zero.
+// unblocked is when the last Retry-After ends; zero if none is in force.
 func (l *Ledger) unblocked() time.Time {
 	latest := l.now
 	for i := range l.meters {
@@ -137,7 +135,7 @@ func (l *Ledger) unblocked() time.Time {
 	return l.time(latest)
 }
 
-// level describes a meter, or returns nil where it is not in use.
+// level describes a meter; nil for one that is not active.
 func (l *Ledger) level(i int) *Level {
 	m := &l.meters[i]
 	if !m.active {
@@ -145,7 +143,7 @@ func (l *Ledger) level(i int) *Level {
 	}
 	return &Level{
 		Limit: m.limit, Window: m.window, Available: floorTokens(m.available(l.inflight.pending)),
-		OtherUsagePerMinute: int64(m.others.perSecond * 60),
+		OtherUsagePerMinute: int64(m.others.rate * 60),
 	}
 }
 
@@ -157,7 +155,7 @@ func floorTokens(level int64) int64 {
 	return level / micro
 }
 
-// throttles lists the rejections that happened, in the order of the API's documentation.
+// throttles lists the rejections, in the order of the API's documentation.
 func (t *Totals) throttles() []v1alpha1.ThrottleCount {
 	var list []v1alpha1.ThrottleCount
 	for _, one := range [...]v1alpha1.ThrottleCount{
@@ -183,10 +181,10 @@ type usage struct {
 	}
 }
 
-// second is which second an instant lies in.
-func (i ledgerTime) second() int64 { return int64(math.Floor(i.seconds())) }
+// second is the second that a time lies in.
+func (t ledgerTime) second() int64 { return int64(math.Floor(t.seconds())) }
 
-// add counts a reservation of an instant: once, or, with -1, as never made.
+// add counts a reservation at a time, or removes it with times = -1.
 func (u *usage) add(at ledgerTime, cost sums, times int64) {
 	second := at.second()
 	s := &u.slots[((second%usageSlots)+usageSlots)%usageSlots]
@@ -214,8 +212,8 @@ func (u *usage) lastMinute(now ledgerTime) sums {
 	return total
 }
 
-// blocked measures how long reservations were refused, by dimension: from a refusal to the next success, but not
-// beyond the instant at which the call would have fitted.
+// blocked measures how long reservations were denied, by dimension: from a denial to the next success, but not beyond
+// the time at which the call would have fitted.
 type blocked struct {
 	by    Dimension
 	since ledgerTime
@@ -223,7 +221,7 @@ type blocked struct {
 	sum   [dimensions]time.Duration
 }
 
-// note takes a verdict of Reserve.
+// note records a verdict of Reserve.
 func (b *blocked) note(v Verdict, now, retryAt ledgerTime) {
 	b.settle(now)
 	b.by, b.since, b.until = v.Dimension, now, retryAt
@@ -234,7 +232,7 @@ func (b *blocked) note(v Verdict, now, retryAt ledgerTime) {
 	}
 }
 
-// settle counts what has passed.
+// settle counts the time that has passed.
 func (b *blocked) settle(now ledgerTime) {
 	if b.by != None {
 		b.sum[b.by] += time.Duration(max(0, min(now, b.until)-b.since))

@@ -76,24 +76,24 @@ func TestThrottlesAreListed(t *testing.T) {
 	}
 }
 
-// TestBlockedSeconds: time counts while a call is refused, until it would have fitted, and for nobody else.
+// TestBlockedSeconds checks that time counts while a call is denied, until it would have fitted.
 func TestBlockedSeconds(t *testing.T) {
 	t.Parallel()
 	l := New(Limits{TokensPerMinute: 6000, RequestsPerMinute: 100}, epoch)
 	at := func(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.Second) }
 	l.Reserve("a", 6000, at(0))
 	l.Settle("a", Result{}, at(0))
-	l.Reserve("b", 1000, at(0)) // Fits at 10 s.
+	l.Reserve("b", 1000, at(0)) // fits at 10 s
 	l.Reserve("b", 1000, at(4))
 	if got := l.Stats(at(4)).BlockedSeconds[Tokens]; got != 4 {
 		t.Errorf("blocked for %v s so far, want 4", got)
 	}
-	// Nobody asks again: what would have fitted is not blocked.
+	// No retry follows: time after the call would have fitted does not count.
 	if got := l.Stats(at(50)).BlockedSeconds[Tokens]; got != 10 {
 		t.Errorf("blocked for %v s, want 10", got)
 	}
 	l.Reserve("b", 1000, at(50))
-	l.Reserve("c", 7000, at(51)) // Too large is not blocked.
+	l.Reserve("c", 7000, at(51)) // too large calls do not count as blocked
 	s := l.Stats(at(99))
 	want := [dimensions]float64{}
 	want[Tokens] = 10

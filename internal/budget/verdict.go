@@ -6,33 +6,32 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Limits are what a budget allows, as its spec says.
+// Limits are the limits of a budget's spec.
 type Limits struct {
-	// TokensPerMinute is the provider's token limit: the start value where FollowHeaders is true.
+	// TokensPerMinute is the provider's token limit; with FollowHeaders the initial value.
 	TokensPerMinute int64
-	// RequestsPerMinute is the provider's request limit: the start value where FollowHeaders is true. Zero: there
-	// is none.
+	// RequestsPerMinute is the provider's request limit; with FollowHeaders the initial value. Zero means none.
 	RequestsPerMinute int64
-	// TargetUtilizationPercent is how much of the refill is used, 1 to 100. Zero means 100. It scales the rate,
+	// TargetUtilizationPercent is the percentage of the refill to use, 1 to 100. Zero means 100. It scales the rate,
 	// not the capacity: a call as large as the whole limit can still be sent.
 	TargetUtilizationPercent int32
-	// FollowHeaders lets observations change limits and levels.
+	// FollowHeaders makes the ledger adopt limits and levels from the provider's headers.
 	FollowHeaders bool
-	// Quota is an own spending cap, or nil.
+	// Quota is the spending cap, or nil.
 	Quota *Quota
 	// DispatchDelay bounds the time from Reserve to the provider's admission of the call. Zero means
-	// DefaultDispatchDelay. Calls that were seen to take longer raise the bound by themselves.
+	// DefaultDispatchDelay. Calls that take longer raise the bound automatically.
 	DispatchDelay time.Duration
 }
 
-// DefaultDispatchDelay is the bound on the time from Reserve to admission where Limits has none.
+// DefaultDispatchDelay is the bound on the time from Reserve to admission without Limits.DispatchDelay.
 const DefaultDispatchDelay = 2 * time.Second
 
 // Quota caps the tokens spent in a period.
 type Quota struct {
-	// Tokens may be used in one period, input and output together.
+	// Tokens is the cap for one period, input and output together.
 	Tokens int64
-	// Period is how often the quota begins anew, in UTC.
+	// Period is how often the quota resets, in UTC.
 	Period v1alpha1.QuotaPeriod
 }
 
@@ -47,9 +46,9 @@ const (
 	Tokens
 	// Requests: the request bucket, per minute or per day.
 	Requests
-	// QuotaTokens: the own spending cap.
+	// QuotaTokens: the spending cap of the spec.
 	QuotaTokens
-	// Held: the provider refuses everything for now; see Ledger.Held.
+	// Held: the budget is held because the provider rejects all calls; see Ledger.Held.
 	Held
 	// TooLarge: the call is larger than a whole limit and can never be sent. Verdict.Limit has the number.
 	TooLarge
@@ -77,35 +76,35 @@ func (d Dimension) String() string {
 	}
 }
 
-// Verdict says whether a call may be sent, and if not, what it waits for.
+// Verdict is whether a call may be sent, and if not, what it waits for.
 type Verdict struct {
-	// OK means that the call may be sent (Reserve: is reserved).
+	// OK is true if the call may be sent. After Reserve it is reserved.
 	OK bool
-	// Dimension is what the call is short of. Of several it is the one that takes longest.
+	// Dimension is what the call is short of; of several, the one that takes longest.
 	Dimension Dimension
-	// RetryAt is the instant the call would fit if nothing else changed. Zero: unknown, an event is needed.
+	// RetryAt is when the call would fit if nothing else changed. Zero: unknown, an event is needed.
 	RetryAt time.Time
-	// Probe means that the budget is held and this call tests whether it works again.
+	// Probe is true for a call on a held budget that tests whether the provider accepts calls again.
 	Probe bool
-	// Need is what was asked for, in tokens. Set where Dimension is TooLarge.
+	// Need is the size of the call, in tokens. Set if Dimension is TooLarge.
 	Need int64
-	// Limit is the whole limit that Need exceeds, in tokens. Set where Dimension is TooLarge.
+	// Limit is the limit that Need exceeds, in tokens. Set if Dimension is TooLarge.
 	Limit int64
-	// ByHeader means that the spec's limit would do: Limit comes from a header, and may change without anybody's doing.
+	// ByHeader is true if Limit comes from a header and the call would fit the spec's limit: the header may change again.
 	ByHeader bool
-	// OwnQuota means that Limit is the budget's own quota and not the provider's token limit.
+	// OwnQuota is true if Limit is the quota of the spec and not the provider's token limit.
 	OwnQuota bool
 }
 
 // Result is how a call ended.
 type Result struct {
-	// Usage is what the provider reported; zero where no answer came.
+	// Usage is what the provider reported; zero without an answer.
 	Usage v1alpha1.TokenUsage
-	// Observation is what the provider's headers said; nil where there were none.
+	// Observation is from the provider's headers; nil without headers.
 	Observation *v1alpha1.RateLimitObservation
 	// Class is the failure class, or empty for a call that succeeded.
 	Class v1alpha1.FailureClass
-	// RetryAfter is the least time to wait that the provider asked for, or zero.
+	// RetryAfter is the minimum wait that the provider demanded, or zero.
 	RetryAfter time.Duration
 	// Code is the provider's own error code, or empty.
 	Code string
@@ -116,12 +115,12 @@ type Result struct {
 	OnlyWorker bool
 }
 
-// Settlement is what Settle found out about a call.
+// Settlement is the result of Settle.
 type Settlement struct {
-	// Known is false where no such reservation existed: settled before, lost, canceled or never made.
+	// Known is false if there was no such reservation: settled before, lost, canceled or never made.
 	Known bool
 	// Reserved is what was reserved, in tokens.
 	Reserved int64
-	// Charged is what the provider charged at admission as its headers prove, in tokens; zero where they do not.
+	// Charged is the provider's charge at admission, in tokens, if its headers prove it; otherwise zero.
 	Charged int64
 }
