@@ -10,7 +10,7 @@ func (d *domain) open() {
 	}
 }
 
-// advance finds the entry to offer next and reports whether there is one.
+// advance finds the next entry to offer and reports whether there is one.
 func (d *domain) advance(q *Queue, at int64) bool {
 	d.next = nil
 	for _, l := range d.lanes {
@@ -30,7 +30,7 @@ func (d *domain) advance(q *Queue, at int64) bool {
 	return d.next != nil
 }
 
-// skip notes that an entry does not fit.
+// skip records that an entry does not fit.
 func (d *domain) skip(q *Queue, e *entry, at int64) {
 	if !e.skipped {
 		e.skipped, e.skippedAt, e.skippedFrom = true, at, d.served
@@ -48,20 +48,21 @@ func (d *domain) skip(q *Queue, e *entry, at int64) {
 	l.stale = true
 }
 
-// reserved says that an item skipped in this Pick has been passed for as long,
-// or by as much, as it may be: what would be offered now ranks below it and has
-// to wait. As only items skipped in this Pick count, one that is held up by
-// something else than its size, such as a lack of workers, reserves nothing.
+// reserved reports whether an item skipped in this Pick has been passed for as
+// long, or by as much, as allowed: items of lower rank then have to wait. Only
+// items skipped in this Pick count, so an item that waits for another reason
+// than its size, such as a lack of workers, reserves nothing.
 //
-// Tokens are counted from the first skip on and include those that rightly went
-// first, so an item is passed by less than the bound and one more item.
+// Tokens are counted from the first skip on and include those of items that
+// rank first, so an item is passed by less than the bound and one more item.
 func (d *domain) reserved(q *Queue, at int64) bool {
 	return d.skipped && (at-d.skippedAt >= q.maxSkip || d.served-d.skippedFrom >= q.maxPass)
 }
 
-// leads says that the user of an entry has been served so much more than the
-// first user of the band that it may not pass it again. Time and tokens bound
-// how an item is passed, this bounds how its user is over any number of items.
+// leads reports whether the user of an entry has been served so much more than
+// the first user of the band that it may not pass it again. Time and tokens
+// bound the passing of an item; this bounds the passing of its user over any
+// number of items.
 func (q *Queue) leads(e *entry) bool {
 	if e.lane.limit == math.MaxInt64 {
 		return false

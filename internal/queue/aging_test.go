@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// within answers as a budget with that many tokens left does, and records what
-// it took.
+// within decides like a budget with a number of tokens left, and records what it
+// took.
 func within(left int64, taken *[]string) func(Item) Decision {
 	return func(it Item) Decision {
 		if it.Tokens > left {
@@ -33,7 +33,7 @@ func TestAging(t *testing.T) {
 	}
 	small := func(keys string, change ...func(*Item)) (items []Item) {
 		for i, key := range keys {
-			// Users of their own, so that only time and tokens hold them back.
+			// A user for each, so that only time and tokens bound the passing.
 			items = append(items, scan(string(key), "u-"+string(key), 1+i, append([]func(*Item){tokens(500)}, change...)...))
 		}
 		return items
@@ -154,8 +154,8 @@ func TestAgingSurvivesUpdates(t *testing.T) {
 	}
 }
 
-// TestSkipLaneReservesNothing checks that an item that is held up by something
-// else than its size holds nobody up.
+// TestSkipLaneReservesNothing checks that an item that waits for another reason
+// than its size delays no other item.
 func TestSkipLaneReservesNothing(t *testing.T) {
 	q := New(WithAging(time.Second, 1000))
 	fill(q, scan("large", "l", 0, tokens(8000), in(answer, 2)), scan("a", "a", 1), scan("b", "b", 2))
@@ -188,9 +188,9 @@ func TestLookAhead(t *testing.T) {
 	}
 }
 
-// TestNoStarvation feeds a bucket's worth of tokens step by step to users with
-// more work than that. Items of all sizes go, and one whose turn has come waits
-// no longer than the bounds say.
+// TestNoStarvation serves users with more work than tokens step by step. Items
+// of all sizes are taken, and an item at its turn waits no longer than the
+// bounds.
 func TestNoStarvation(t *testing.T) {
 	const (
 		rate    = 1000
@@ -239,14 +239,14 @@ func TestNoStarvation(t *testing.T) {
 		if firstSkipped != head {
 			head, headSince = firstSkipped, now
 		}
-		// The first in line is passed for maxSkip at most, then saved up for.
+		// The first in line is passed for at most maxSkip; then tokens accumulate for it.
 		if waited, most := now.Sub(headSince), maxSkip+largest/rate*time.Second; waited > most {
 			t.Fatalf("step %d: the first in line waits for %v, want at most %v", step, waited, most)
 		}
 	}
-	// The 100 queued items ask for 2,000,000 tokens at most, and 8,000 and one more
-	// small item may pass each: less than 50 minutes of the rate. A user has at
-	// least its share of it.
+	// The 100 queued items need at most 2,000,000 tokens, and 8,000 tokens and one
+	// more small item may pass each: less than 50 minutes of the rate. A user gets
+	// at least its share of it.
 	for key, at := range arrived {
 		if age := now.Sub(at); age > users*50*time.Minute {
 			it, _ := q.Get(key)

@@ -136,8 +136,8 @@ func BenchmarkPickAll(b *testing.B) {
 	}
 }
 
-// BenchmarkPickNothing measures a Pick in which nothing fits: the cost of waking
-// up in vain, with as many offers as the look-ahead allows.
+// BenchmarkPickNothing measures a Pick in which nothing fits, with as many offers
+// as the look-ahead allows.
 func BenchmarkPickNothing(b *testing.B) {
 	q := benchQueue(benchItems(benchQueued, 10_000))
 	offers := 0

@@ -10,7 +10,7 @@ func dueBefore(a, b *entry) bool {
 	return compareArrival(a, b) < 0
 }
 
-// stateOf says what an item is at an instant.
+// stateOf is the state of an item at a time.
 func stateOf(item *Item, now int64) State {
 	switch {
 	case item.Suspended:
@@ -32,7 +32,7 @@ func (q *Queue) promote(now int64) {
 }
 
 // NextDue returns when the next item that backs off becomes ready. It may lie in
-// the past: Upsert and Pick take notice of the time, nothing else does.
+// the past: only Upsert and Pick make items ready.
 func (q *Queue) NextDue() (time.Time, bool) {
 	e := q.delayed.top()
 	if e == nil {

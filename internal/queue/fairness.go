@@ -21,13 +21,13 @@ import "slices"
 //
 //	|r(u) - r(v)| <= L + P + 2F
 //
-// from the moment on when it first holds, which is at once for users that became
-// active at the same level. What a user is served in an interval is the growth
-// of its r, so over any interval the two differ by at most 2(L + P + 2F): the
-// 2U of the paper, whose U is our L, with the price of passing and of estimates
-// made explicit. Estimates that are never too low, as reservations are, make it
-// L + P + F. With weights all of this is in tokens per weight, up to one unit of
-// 1/4096 token per item for rounding.
+// from the time it first holds, which is at once for users that became active at
+// the same level. What a user is served in an interval is the growth of its r,
+// so over any interval the two differ by at most 2(L + P + 2F): the 2U of the
+// paper, whose U is L here, with the cost of passing and of estimates made
+// explicit. If estimates are never too low, as reservations are, it is L + P + F.
+// With weights all of this is in tokens per weight, up to one unit of 1/4096
+// token per item for rounding.
 
 // costScale is the number of counter units in a token at weight 1, so that
 // dividing by a weight loses little. Counters last for 2^51 tokens.
@@ -47,19 +47,19 @@ type userCounter struct {
 	domain  *domain
 	user    string
 	counter int64
-	// credit is what was refunded since the user was last active: it did not stay
-	// away, its items were on their way.
+	// credit is what was refunded since the user was last active: it was not idle
+	// by choice, its items were being served.
 	credit int64
-	// pins is the number of ready items, and of operations that keep the user
-	// active while they move one.
+	// pins is the number of ready items, plus the operations that keep the user
+	// active while they move an item.
 	pins int
 	// flows has one element for each lane and band with ready items of the user.
 	flows []*userFlow
-	// index is the place among the active or among the idle users of the domain.
+	// index is the place in the heap of the active or of the idle users.
 	index int
 }
 
-// level is what decides whether an idle account still matters.
+// level decides whether an idle user's counter still matters.
 func (u *userCounter) level() int64 { return u.counter + u.credit }
 
 func (u *userCounter) flow(l *lane, b band) *userFlow {
@@ -90,18 +90,18 @@ type domain struct {
 	lastLeft int64
 	// served is the sum of tokens taken.
 	served int64
-	// index is the place among the busy or among the resting domains.
+	// index is the place among the busy or among the parked domains.
 	index int
-	// parkedAt numbers the domains in the order in which they came to rest.
+	// parkedAt numbers the domains in the order in which they were parked.
 	parkedAt uint64
-	// turn is the place among the domains that have something to offer.
+	// turn is the place in the heap of the domains with something to offer.
 	turn int
 
 	offers
 }
 
-// floor is where a newly active user starts: at the least served active user or,
-// if there is none, at the one that was active last.
+// floor is where a newly active user starts: at the counter of the least served
+// active user or, without one, of the user that was active last.
 func (d *domain) floor() int64 {
 	if u := d.active.top(); u != nil {
 		return u.counter
@@ -109,7 +109,7 @@ func (d *domain) floor() int64 {
 	return d.lastLeft
 }
 
-// entryLevel is the counter that the user has, or would have if it became active
+// entryLevel is the user's counter, or the one it would have if it became active
 // now.
 func (d *domain) entryLevel(user string) int64 {
 	u := d.users[user]
@@ -123,8 +123,8 @@ func (d *domain) entryLevel(user string) int64 {
 	}
 }
 
-// domain returns the domain with the name and creates it if needed. A new one
-// rests, as one without lanes does.
+// domain returns the domain with the name and creates it if needed. A new one is
+// parked, because it has no lanes.
 func (q *Queue) domain(name string) *domain {
 	if d, ok := q.domains[name]; ok {
 		return d
@@ -149,7 +149,7 @@ func (q *Queue) find(key Lane) *domain {
 	return q.domains[q.domainOf(key)]
 }
 
-// park adds a domain to the resting ones.
+// park adds a domain to the parked ones.
 func (q *Queue) park(d *domain) {
 	q.parks++
 	d.parkedAt = q.parks
@@ -157,14 +157,14 @@ func (q *Queue) park(d *domain) {
 	q.newlyParked = append(q.newlyParked, d)
 }
 
-// activate moves a domain that gets its first lane to the busy ones.
+// activate moves a parked domain that gets its first lane to the busy ones.
 func (d *domain) activate(q *Queue) {
 	q.parked.remove(d)
 	d.index = len(q.busy)
 	q.busy = append(q.busy, d)
 }
 
-// deactivate moves a domain that lost its last lane to the resting ones.
+// deactivate parks a domain that lost its last lane.
 func (d *domain) deactivate(q *Queue) {
 	last := len(q.busy) - 1
 	q.busy[d.index] = q.busy[last]
@@ -175,8 +175,8 @@ func (d *domain) deactivate(q *Queue) {
 	q.drop(d)
 }
 
-// userCounter returns the user's account in the domain and creates it if needed. A
-// new one is idle.
+// userCounter returns the user's counter in the domain and creates it if needed.
+// A new one is idle.
 func (d *domain) userCounter(q *Queue, user string) *userCounter {
 	if u, ok := d.users[user]; ok {
 		return u
@@ -188,7 +188,7 @@ func (d *domain) userCounter(q *Queue, user string) *userCounter {
 	return u
 }
 
-// pin makes a user active or keeps it so.
+// pin makes a user active or keeps it active.
 func (q *Queue) pin(u *userCounter) {
 	u.pins++
 	if u.pins > 1 {
@@ -202,7 +202,7 @@ func (q *Queue) pin(u *userCounter) {
 	d.active.push(u)
 }
 
-// unpin undoes one hold.
+// unpin undoes one pin.
 func (q *Queue) unpin(u *userCounter) {
 	u.pins--
 	if u.pins > 0 {
@@ -237,18 +237,18 @@ func (u *userCounter) add(cost int64) {
 	}
 }
 
-// charge books a taken item.
+// charge charges a taken item to its user.
 func (q *Queue) charge(u *userCounter, e *entry) {
 	u.domain.served += e.item.Tokens
 	u.add(e.cost)
 }
 
-// Refund gives back to the user what was charged for an item of the lane that was
-// taken and came back without having been served.
+// Refund refunds to the user what was charged for an item of the lane that was
+// taken and then returned without having been served.
 //
-// An item that comes back before the next Pick, with an Upsert before or after
-// the Refund, finds its old place. An account that was forgotten needs no refund:
-// its user starts at the floor, to which a refund would lead it at most.
+// An item that returns before the next Pick, with an Upsert before or after the
+// Refund, gets its old place. A counter that was dropped needs no refund: its
+// user starts at the floor, and a refund would not lower it further.
 func (q *Queue) Refund(lane Lane, user string, tokens int64) {
 	d := q.find(lane)
 	if d == nil || d.users[user] == nil {
@@ -262,10 +262,10 @@ func (q *Queue) Refund(lane Lane, user string, tokens int64) {
 	u.add(-cost)
 }
 
-// Adjust charges the user for the difference between what an item of the lane
-// took and what was charged for it; a negative one is given back. A user whose
-// counter was forgotten meanwhile is charged from the floor, so that nobody
-// escapes a charge by leaving while its calls run.
+// Adjust charges the user the difference between what an item of the lane cost
+// and what was charged for it; a negative difference is refunded. A user whose
+// counter was dropped meanwhile is charged from the floor, so users cannot avoid
+// a charge by becoming idle while their calls run.
 func (q *Queue) Adjust(lane Lane, user string, delta int64) {
 	cost := q.cost(user, clampTokens(delta))
 	d := q.find(lane)
@@ -285,11 +285,11 @@ func (q *Queue) Adjust(lane Lane, user string, delta int64) {
 	q.drop(d)
 }
 
-// collect forgets the idle users whose counters make no difference any more:
-// they would be lifted to the floor when they come back. The floor falls only by
-// refunds and downward adjustments, so a forgotten user gains at most what was
-// given back to others. A Pick begins with it, so that a Refund before the next
-// Pick finds the account.
+// collect drops the idle counters that no longer matter: their users would start
+// at the floor when they return. The floor falls only by refunds and downward
+// adjustments, so such a user gains at most what was refunded to others. It runs
+// at the beginning of a Pick, so that a Refund before the next Pick finds the
+// counter.
 func (q *Queue) collect() {
 	for _, d := range q.busy {
 		q.collectIn(d)
@@ -310,24 +310,24 @@ func (q *Queue) collectIn(d *domain) {
 	}
 }
 
-// limitIdle keeps the number of idle users within its limit. Domains without
-// items go first, the one that has been without for longest; then of domain d
-// the users that lead by the least, who gain least by being forgotten.
+// limitIdle keeps the number of idle users within its limit. It drops the
+// domains without items first, the longest parked one at the beginning, then
+// the users of domain d with the smallest lead, who gain least by it.
 func (q *Queue) limitIdle(d *domain) {
 	for q.idleUsers > q.maxIdle {
-		victim := q.parked.top()
-		if victim == nil || victim == d {
+		oldest := q.parked.top()
+		if oldest == nil || oldest == d {
 			q.forget(d.idle.top())
 			continue
 		}
-		for victim.idle.len() > 0 {
-			q.forget(victim.idle.top())
+		for oldest.idle.len() > 0 {
+			q.forget(oldest.idle.top())
 		}
-		q.drop(victim)
+		q.drop(oldest)
 	}
 }
 
-// forget drops an idle account.
+// forget drops the counter of an idle user.
 func (q *Queue) forget(u *userCounter) {
 	d := u.domain
 	d.idle.remove(u)
@@ -335,8 +335,8 @@ func (q *Queue) forget(u *userCounter) {
 	delete(d.users, u.user)
 }
 
-// drop drops a domain that has neither lanes nor accounts. Its counters start
-// anew at zero: only differences within a domain matter.
+// drop drops a domain that has neither lanes nor counters. New counters start at
+// zero: only differences within a domain matter.
 func (q *Queue) drop(d *domain) {
 	if len(d.lanes) == 0 && len(d.users) == 0 {
 		q.parked.remove(d)

@@ -12,8 +12,8 @@ import (
 )
 
 // TestFairnessBound checks the bound derived in fairness.go: users that always
-// wait are served alike, whatever sizes they ask for, however wrong the
-// estimates are and however little room there is.
+// wait are served equally, for any sizes, errors of the estimates and amounts of
+// capacity.
 func TestFairnessBound(t *testing.T) {
 	const (
 		largest  = 4000
@@ -36,7 +36,7 @@ func TestFairnessBound(t *testing.T) {
 		"weights":         {weight: map[string]int64{"large": 4, "small": 1, "mixed": 3}, wantLead: largest},
 		"wrong estimates": {errors: true, wantLead: largest + 2*inFlight*largest},
 		"skips":           {room: 5000, wantLead: largest + maxPass},
-		// The items alone could be passed by five times their size, each.
+		// Without the bound on users each item could be passed by five times its size.
 		"skips within a wide bound":  {room: 4200, maxPass: wide, wantLead: largest + wide},
 		"skips and wrong estimates":  {room: 5000, errors: true, wantLead: largest + maxPass + 2*inFlight*largest},
 		"skips that fit rarely":      {room: 4200, wantLead: largest + maxPass},
@@ -126,7 +126,7 @@ func TestFairnessBound(t *testing.T) {
 }
 
 // TestWorkConservation checks that a quiet user costs a busy one nothing: all
-// tokens are used whenever anybody waits, and the quiet one is served at once.
+// tokens are used while any user waits, and the quiet one is served at once.
 func TestWorkConservation(t *testing.T) {
 	const perStep, steps = 5000, 1000
 	q := New()
@@ -173,7 +173,7 @@ func TestNewlyActiveUser(t *testing.T) {
 	}
 	serve(5)
 	fill(q, scan("b0", "b", 50), scan("b1", "b", 51), scan("b2", "b", 52))
-	// b starts where a stands, it does not get five turns for having been away.
+	// b starts at a's level and does not get five turns for its idle time.
 	if diff := gocmp.Diff([]string{"a05", "b0", "a06", "b1"}, serve(4)); diff != "" {
 		t.Errorf("first time active (-want +got):\n%s", diff)
 	}
@@ -183,7 +183,7 @@ func TestNewlyActiveUser(t *testing.T) {
 	if diff := gocmp.Diff([]string{"a12", "b3", "a13", "b4"}, serve(4)); diff != "" {
 		t.Errorf("active again (-want +got):\n%s", diff)
 	}
-	// Nor does leaving pay for one that is ahead.
+	// A user that is ahead does not gain by being idle either.
 	fill(q, scan("c0", "c", 70, tokens(9000)))
 	serve(2)
 	fill(q, scan("c1", "c", 71))
@@ -279,15 +279,15 @@ func TestAdjust(t *testing.T) {
 	}
 }
 
-// TestLeavingDoesNotEscapeCharges checks that usage above the estimate counts for
-// a user whose counter was forgotten in between.
-func TestLeavingDoesNotEscapeCharges(t *testing.T) {
+// TestIdleUsersAreCharged checks that usage above the estimate counts for a user
+// whose counter was dropped meanwhile.
+func TestIdleUsersAreCharged(t *testing.T) {
 	q := New()
 	fill(q, scan("a1", "a", 1))
 	takeAll(q, epoch, 1)
 	takeAll(q, epoch, 1)
 	if len(q.domains) != 0 {
-		t.Fatalf("%d domains are kept, want the counter forgotten", len(q.domains))
+		t.Fatalf("%d domains are kept, want the counter dropped", len(q.domains))
 	}
 	q.Adjust(vision, "a", 500)
 	fill(q, scan("b1", "b", 3), scan("a2", "a", 2))
@@ -296,8 +296,8 @@ func TestLeavingDoesNotEscapeCharges(t *testing.T) {
 	}
 }
 
-// TestForgetting checks who is forgotten first when too many are remembered.
-func TestForgetting(t *testing.T) {
+// TestIdleCountersAreDropped checks which idle counters are dropped first.
+func TestIdleCountersAreDropped(t *testing.T) {
 	q := New(WithIdleUsers(3))
 	elsewhere := func(n int) Lane { return Lane{Namespace: fmt.Sprint("ns", n), Stage: "vision"} }
 	// In every domain "low" and "high" end up idle, both ahead of those active.
@@ -325,15 +325,15 @@ func TestForgetting(t *testing.T) {
 	lead(elsewhere(1), false)
 	lead(elsewhere(2), true)
 	if got := known(elsewhere(1)); got != nil {
-		t.Errorf("the domain without items remembers %v, want it forgotten first", got)
+		t.Errorf("the domain without items keeps %v, want its counters dropped first", got)
 	}
 	if diff := gocmp.Diff([]string{"low", "high"}, known(elsewhere(2))); diff != "" {
-		t.Errorf("remembered where somebody waits (-want +got):\n%s", diff)
+		t.Errorf("kept in the domain with items (-want +got):\n%s", diff)
 	}
 	fill(q, scan("ns2/4", "highest", 1, in(elsewhere(2), 0), tokens(300)), scan("ns2/5", "x", 0, in(elsewhere(2), 0), tokens(400)))
 	takeAll(q, epoch, 3)
 	if diff := gocmp.Diff([]string{"high"}, known(elsewhere(2))); diff != "" {
-		t.Errorf("remembered of too many (-want +got):\n%s", diff)
+		t.Errorf("kept of too many (-want +got):\n%s", diff)
 	}
 	checkInvariants(t, q)
 }

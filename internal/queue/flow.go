@@ -19,7 +19,7 @@ type entry struct {
 	// due is the place in the heap of items that back off.
 	due int
 
-	// skipped says that the item was passed over since it became ready, at
+	// skipped is true if the item was passed over since it became ready, first at
 	// skippedAt, when its domain had served skippedFrom tokens.
 	skipped     bool
 	skippedAt   int64
@@ -36,7 +36,7 @@ type backlog struct {
 	items  int
 	tokens int64
 	cost   int64
-	// smallest is the least number of tokens of an item, MaxInt64 without items.
+	// smallest is the size of the smallest item in tokens, MaxInt64 without items.
 	smallest int64
 }
 
@@ -110,18 +110,18 @@ func (b band) compare(o band) int {
 
 func (e *entry) band() band { return band{e.item.Priority, e.item.StageIndex} }
 
-// userFlow is the ready items of one user in one lane and band, in order of arrival.
-// It is a node of its lane's tree, ordered as the flows' heads are.
+// userFlow holds the ready items of one user in one lane and band, in order of
+// arrival. It is a node of its lane's tree, which orders flows by their heads.
 type userFlow struct {
 	owner *userCounter
 	lane  *lane
 	band  band
 	fifo  fifo
 
-	// What follows repeats, in one place in memory, what the tree needs to know
-	// about the account and the FIFO; recount brings it up to date.
+	// The fields below cache, in one place in memory, what the tree needs of the
+	// counter and the FIFO; recount updates them.
 
-	// counter is the account's.
+	// counter is the owner's counter.
 	counter int64
 	// head is the earliest entry and arrival its arrival.
 	head    *entry
@@ -138,19 +138,19 @@ type flowSum struct {
 	backlog
 
 	flows int
-	// counters is the sum of the flows' counters: approximate, it only estimates.
+	// counters is the sum of the flows' counters: approximate, for estimates only.
 	counters float64
-	// last is the latest place of an entry, as far as the flows are of one band.
+	// last is the latest place of an entry, valid if the flows are of one band.
 	last tag
 }
 
-// tag is the place of an entry in its band: what its user's counter will be when
-// its turn comes, then its arrival.
+// tag is the place of an entry in its band: its user's counter at its turn, then
+// its arrival.
 //
 // Taking the head of a flow moves its cost from the backlog to the counter, so
-// the tags of the others stay. And the user with the least counter is the one
-// whose head has the least tag. So serving a band by counters is serving it in
-// the order of tags.
+// the tags of the others do not change. The user with the least counter is the
+// one whose head has the least tag. So serving a band by counters means serving
+// it in the order of tags.
 type tag struct {
 	start int64
 	entry *entry
@@ -181,7 +181,8 @@ func (f *userFlow) before(o *userFlow) bool {
 // begins is the place of the head.
 func (f *userFlow) begins() tag { return tag{f.counter, f.head} }
 
-// recount follows a change of the counter or the FIFO, which must not be empty.
+// recount updates the cached fields after a change of the counter or the FIFO,
+// which must not be empty.
 // A flow whose head or counter changes must not be in a tree.
 func (f *userFlow) recount() {
 	root := f.fifo.root

@@ -1,7 +1,7 @@
 package queue
 
-// heap is a binary heap whose items know their place in it, so that any of them
-// can be moved or removed in O(log n).
+// heap is a binary heap whose items store their index, so that any of them can
+// be moved or removed in O(log n).
 type heap[T any] struct {
 	items []*T
 	less  func(a, b *T) bool

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// checkInvariants walks all structures of a queue and fails the test where they
-// do not agree.
+// checkInvariants walks all structures of a queue and fails the test if they
+// disagree.
 func checkInvariants(t *testing.T, q *Queue) {
 	t.Helper()
 	entries, idle, lanes := 0, 0, 0

@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// MaxTokens is the largest number of tokens that one item or one adjustment
-// counts for. Larger values are treated as MaxTokens: it lies far above any
-// context window and keeps sums of counters within 64 bits.
+// MaxTokens is the largest number of tokens of one item or one adjustment;
+// larger values are clamped. It is far above any context window and keeps sums
+// of counters within 64 bits.
 const MaxTokens = 1 << 32
 
-// Lane names what competes for the same workers and budgets. It is comparable.
+// Lane identifies the items that compete for the same workers and budgets. It is
+// comparable.
 type Lane struct {
 	Namespace string
 	Stage     string
@@ -22,17 +23,17 @@ type Lane struct {
 type Item struct {
 	// Key is namespace/name of the scan; at most one item has it.
 	Key string
-	// Lane is where it waits.
+	// Lane is the lane it waits in.
 	Lane Lane
 	// StageIndex is the place of the stage in the pipeline, 0 to 3. Later stages
 	// go first.
 	StageIndex int
 	// Priority is the scan's priority, 0 to 1000. The highest goes first.
 	Priority int32
-	// User is the account that the tokens are charged to. The empty string is an
-	// account like any other.
+	// User is the user that the tokens are charged to. The empty string is a user
+	// like any other.
 	User string
-	// Arrival is when the scan was accepted. A scan that comes back keeps it, and
+	// Arrival is when the scan was accepted. A scan that returns keeps it, and
 	// with it its place.
 	Arrival time.Time
 	// Tokens is what the call would reserve, 0 to MaxTokens.
@@ -43,7 +44,7 @@ type Item struct {
 	Suspended bool
 }
 
-// State says whether an item can be picked.
+// State is whether an item can be picked.
 type State uint8
 
 // The states of a queued item.
@@ -65,11 +66,11 @@ type Decision int
 const (
 	// Take removes the item and charges its Tokens to its user.
 	Take Decision = iota
-	// Skip leaves the item because it is too large for what is left. Items of the
-	// lane that are at least as large are not offered in this Pick; smaller ones
-	// are, in order, up to the look-ahead and the bounds of WithAging. For any
-	// other obstacle answer SkipLane: an item that is skipped grows a claim on
-	// the next tokens of its domain.
+	// Skip leaves the item because it is too large for the capacity left. Items of
+	// the lane that are at least as large are not offered in this Pick; smaller
+	// ones are, in order, up to the look-ahead and the bounds of WithAging. For
+	// any other obstacle use SkipLane: a skipped item acquires a claim on the next
+	// tokens of its domain.
 	Skip
 	// SkipLane ends the offers from the item's lane in this Pick.
 	SkipLane
@@ -90,7 +91,7 @@ type Counts struct {
 
 // Position is the place of an item among the items that compete with it.
 type Position struct {
-	// Ahead is the number of ready items that go before it.
+	// Ahead is the number of ready items that go first.
 	Ahead int
 	// TokensAhead is what these would reserve.
 	TokensAhead int64
@@ -101,10 +102,9 @@ type Position struct {
 	TokensError int64
 }
 
-// unixNanos is t in nanoseconds since 1970, without a monotonic reading: times
-// that come from objects have none, and mixing the two is not a total order.
-// Times outside of what 64 bits can hold, the zero time among them, sort first
-// or last.
+// unixNanos is t in nanoseconds since 1970, without the monotonic clock reading:
+// times read from objects have none, and a mix of both is not a total order.
+// Times that do not fit 64 bits, including the zero time, sort first or last.
 func unixNanos(t time.Time) int64 {
 	switch year := t.Year(); {
 	case year < 1700:

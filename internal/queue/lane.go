@@ -10,16 +10,16 @@ type lane struct {
 	domain *domain
 	// flows holds the ready items: the first entry of the first flow goes next.
 	flows tree[userFlow, *userFlow]
-	// notReady holds the others by state; the place of Ready stays empty.
+	// notReady holds the other items by state; the one of Ready stays empty.
 	notReady [stateCount]fifo
 
-	// The rest is the state of the current Pick.
+	// The fields below are the state of the current Pick.
 
-	// limit is the size from which on items are not offered any more.
+	// limit is the size from which on items are not offered.
 	limit int64
 	// skips is the number of items skipped.
 	skips int
-	// closed says that nothing of the lane is offered any more.
+	// closed is true if no more items of the lane are offered.
 	closed bool
 	// next is the item to offer next; it is valid unless stale.
 	next  *entry
@@ -89,7 +89,7 @@ func (q *Queue) lane(key Lane) *lane {
 	return l
 }
 
-// release forgets the lane if it is empty.
+// release drops the lane if it is empty.
 func (q *Queue) release(l *lane) {
 	if !l.empty() {
 		return
@@ -103,7 +103,7 @@ func (q *Queue) release(l *lane) {
 	}
 }
 
-// place puts an entry where its state belongs.
+// place inserts an entry into the structure for its state.
 func (q *Queue) place(e *entry) {
 	e.lane = q.lane(e.item.Lane)
 	e.cost = q.cost(e.item.User, e.item.Tokens)
@@ -118,8 +118,8 @@ func (q *Queue) place(e *entry) {
 	}
 }
 
-// displace takes an entry out of where its state put it. The lane stays, even if
-// it is empty.
+// displace removes an entry from the structure for its state. It keeps an empty
+// lane.
 func (q *Queue) displace(e *entry) {
 	switch e.state {
 	case Ready:
@@ -132,7 +132,7 @@ func (q *Queue) displace(e *entry) {
 	}
 }
 
-// addReady puts a ready entry into the flow of its user.
+// addReady adds a ready entry to the flow of its user.
 func (q *Queue) addReady(e *entry) {
 	u := e.lane.domain.userCounter(q, e.item.User)
 	q.pin(u)
@@ -157,7 +157,7 @@ func (q *Queue) addReady(e *entry) {
 	f.lane.flows.insert(f)
 }
 
-// removeReady takes a ready entry out of its flow.
+// removeReady removes a ready entry from its flow.
 func (q *Queue) removeReady(e *entry) {
 	f := e.flow
 	e.flow = nil

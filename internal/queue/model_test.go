@@ -9,15 +9,15 @@ import (
 )
 
 // model is the queue's specification in its simplest form: a list of items,
-// searched from end to end for every question.
+// searched in full for every operation.
 type model struct {
 	weight    func(string) int64
 	domainOf  func(Lane) string
 	maxSkip   time.Duration
 	maxPass   int64
 	lookAhead int
-	// forgets is whether idle users are forgotten as the queue does it. The order
-	// must not depend on it as long as nothing is given back.
+	// forgets is whether idle counters are dropped as in the queue. The order must
+	// not depend on it unless something is refunded.
 	forgets bool
 
 	items   []*modelItem
@@ -84,7 +84,7 @@ func (d *modelDomain) floor() int64 {
 
 func (m *model) user(it *modelItem) *modelUser { return m.domain(it.Lane).users[it.User] }
 
-// activity makes users active and idle as the items say.
+// activity makes users active and idle according to the items.
 func (m *model) activity() {
 	type account struct{ domain, user string }
 	waiting := map[account]bool{}
@@ -217,8 +217,8 @@ func (m *model) collect() {
 	}
 }
 
-// compare is the order of items within a domain. Of users with equal counters
-// the one whose first item arrived first goes first.
+// compare is the order of items within a domain. Among users with equal counters
+// the one whose first item arrived earlier goes first.
 func (m *model) compare(a, b *modelItem) int {
 	x, y := m.head(a), m.head(b)
 	return cmp.Or(
@@ -311,7 +311,7 @@ func (m *model) Pick(now time.Time, try func(Item) Decision) {
 	m.settle()
 }
 
-// mustWait says that an item may not pass what was skipped.
+// mustWait reports whether an item may not pass a skipped one.
 func (m *model) mustWait(it *modelItem, skipped []*modelItem, limit map[Lane]int64, now time.Time) bool {
 	for _, s := range skipped {
 		if now.Sub(s.skippedAt) >= m.maxSkip || m.domain(it.Lane).served-s.skippedFrom >= m.maxPass {

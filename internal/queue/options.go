@@ -7,11 +7,11 @@ const (
 	// DefaultLookAhead is how many items of a lane may be skipped in one Pick.
 	// Each is smaller than the one before, so few are needed.
 	DefaultLookAhead = 32
-	// DefaultMaxSkip is how long an item that does not fit is passed by smaller
-	// ones: short against the minute in which a provider's bucket refills.
+	// DefaultMaxSkip is how long smaller items may pass an item that does not fit:
+	// short compared with the minute in which a provider's bucket refills.
 	DefaultMaxSkip = 5 * time.Second
 	// DefaultMaxPass is how many tokens may pass an item that does not fit: a few
-	// of the largest calls of a scan.
+	// of a scan's largest calls.
 	DefaultMaxPass int64 = 50_000
 	// DefaultIdleUsers is how many users without ready items keep their counters.
 	DefaultIdleUsers = 1 << 16
@@ -22,16 +22,16 @@ type Option func(*Queue)
 
 // WithWeight sets the share of each user: of two users that always wait, one
 // with weight 2 gets twice the tokens of one with weight 1. Values below 1 count
-// as 1, values above 4096 lose precision. The function must be pure and is
-// called when an item enters the queue and when a counter is corrected. Without
-// it all users weigh the same.
+// as 1, values above 4096 lose precision. The function must be pure; it is
+// called when an item enters the queue and when a counter is corrected. The
+// default is the same weight for all users.
 func WithWeight(weight func(user string) int64) Option {
 	return func(q *Queue) { q.weight = weight }
 }
 
-// WithDomain names the domain of each lane: lanes that draw on the same budgets
-// should share one. The function is called once when a lane gets its first item
-// and again after the lane was empty. Without it a domain is one model in one
+// WithDomain sets the domain of each lane: lanes that draw on the same budgets
+// should share one. The function is called when a lane gets its first item, and
+// again after the lane was empty. The default domain is one model in one
 // namespace.
 func WithDomain(domain func(Lane) string) Option {
 	return func(q *Queue) { q.domainOf = domain }
@@ -54,9 +54,9 @@ func WithLookAhead(items int) Option {
 	return func(q *Queue) { q.lookAhead = max(items, 1) }
 }
 
-// WithIdleUsers sets how many users without ready items keep their counters
-// when these are ahead of all active users. Beyond it the ones that lead by the
-// least are forgotten.
+// WithIdleUsers sets how many users without ready items keep their counters if
+// these are ahead of all active users. Beyond it the ones with the smallest lead
+// are dropped.
 func WithIdleUsers(users int) Option {
 	return func(q *Queue) { q.maxIdle = max(users, 0) }
 }

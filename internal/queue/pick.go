@@ -9,21 +9,21 @@ import (
 type offers struct {
 	// next is the entry to offer next.
 	next *entry
-	// skipped says that an item was skipped, the one that waits longest since
-	// skippedAt and since the domain had served skippedFrom tokens.
+	// skipped is true if an item was skipped. The longest waiting one was first
+	// skipped at skippedAt, when the domain had served skippedFrom tokens.
 	skipped     bool
 	skippedAt   int64
 	skippedFrom int64
 }
 
-// Pick offers ready items in order until try says Stop or none is left to offer.
-// It removes those that are taken or dropped before it offers the next. The
-// order holds within a domain; between domains the first items go by priority,
-// stage and arrival. An unknown decision counts as Stop.
+// Pick offers ready items in order until decide returns Stop or none is left. It
+// removes a taken or dropped item before it offers the next. The order holds
+// within a domain; across domains the first items are ordered by priority, stage
+// and arrival. An unknown decision counts as Stop.
 //
 // Pick costs O(lanes), and O(log n + lanes of the domain) for every offer. The
 // callback must not call methods of the queue.
-func (q *Queue) Pick(now time.Time, try func(Item) Decision) {
+func (q *Queue) Pick(now time.Time, decide func(Item) Decision) {
 	at := unixNanos(now)
 	q.promote(at)
 	q.collect()
@@ -36,7 +36,7 @@ func (q *Queue) Pick(now time.Time, try func(Item) Decision) {
 	}
 	for d := q.offering.top(); d != nil; d = q.offering.top() {
 		e := d.next
-		switch try(e.item) {
+		switch decide(e.item) {
 		case Take:
 			q.take(e)
 		case Drop:
@@ -59,8 +59,8 @@ func (q *Queue) Pick(now time.Time, try func(Item) Decision) {
 	q.sweep()
 }
 
-// offeredBefore orders domains by the first item of each. Counters of different
-// domains do not compare, so arrival decides after band.
+// offeredBefore orders domains by their first items. Counters of different
+// domains are not comparable, so arrival decides after band.
 func offeredBefore(a, b *domain) bool {
 	if c := a.next.band().compare(b.next.band()); c != 0 {
 		return c < 0
@@ -78,14 +78,14 @@ func (q *Queue) take(e *entry) {
 	q.unpin(u)
 }
 
-// discard removes an entry and leaves its lane, even if it is empty.
+// discard removes an entry. It keeps an empty lane.
 func (q *Queue) discard(e *entry) {
 	delete(q.index, e.item.Key)
 	q.displace(e)
 }
 
-// sweep forgets the lanes that a Pick emptied. It goes backward because each one
-// leaves its list on the way.
+// sweep drops the lanes that a Pick has emptied. It iterates backward because
+// release removes lanes from the lists.
 func (q *Queue) sweep() {
 	for _, d := range slices.Backward(q.busy) {
 		for _, l := range slices.Backward(d.lanes) {

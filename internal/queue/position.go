@@ -2,26 +2,25 @@ package queue
 
 import "math"
 
-// maxStraddle is how many users' partial backlogs a Position looks into before
-// it estimates: some 0.1 ms of work at 100,000 items.
+// maxStraddle is how many users' partial backlogs a Position searches before it
+// estimates: about 0.1 ms of work at 100,000 items.
 const maxStraddle = 256
 
 // Position returns the place of the item with the key among the ready items of
-// its domain, and whether there is such an item. One that backs off or is
-// suspended is placed where it would be if it were ready now.
+// its domain, and whether there is such an item. An item that backs off or is
+// suspended gets the place that it would have if it were ready.
 //
-// Ahead are, in every lane of the domain, the items of a higher priority, those
-// of the same priority and a later stage, and those of the same priority and
-// stage whose turn comes first if each user is charged item by item from its
-// counter as it is now. For items of one band this is exactly the order in which
-// Pick would offer them with nothing arriving and nothing skipped. It does not
-// foresee that users with items in several bands or lanes are charged there too:
-// these come later in the lower band than stated, by at most the tokens that
-// they have in the higher ones.
+// The items ahead are, in every lane of the domain, those of a higher priority,
+// those of the same priority and a later stage, and those of the same priority
+// and stage whose turn comes first if each user is charged item by item, from
+// its present counter. For items of one band this is exactly the order in which
+// Pick would offer them without arrivals and skips. It ignores that users with
+// items in several bands or lanes are charged there too: their items come later
+// in the lower band than returned, by at most their tokens in the higher ones.
 //
-// Users whose whole backlog lies ahead are summed up; one whose backlog the item
-// divides costs a search. After 256 of these the rest is estimated, with the
-// largest possible error stated: O(log n) and at most 256 such searches.
+// Users whose whole backlog is ahead are summed up; a user whose backlog is
+// partly ahead costs a search. After 256 searches the rest is estimated, and the
+// largest possible error is returned: O(log n) and at most 256 searches.
 func (q *Queue) Position(key string) (Position, bool) {
 	e, ok := q.index[key]
 	if !ok {
@@ -60,7 +59,7 @@ func costAhead(e *entry) int64 {
 	return cost
 }
 
-// survey adds up what lies before a place.
+// survey sums up what is ahead of a place.
 type survey struct {
 	band     band
 	at       tag
@@ -68,9 +67,9 @@ type survey struct {
 	pos      Position
 }
 
-// add adds what lies ahead in a subtree. The subtree is above if none of its
-// flows can be of a lower band or begin after the place, and within if none can
-// be of a higher band.
+// add adds the items of a subtree that are ahead. The subtree is above if none
+// of its flows can be of a lower band or begin after the place, and within if
+// none can be of a higher band.
 func (s *survey) add(n *userFlow, above, within bool) {
 	for n != nil {
 		if above {
@@ -107,7 +106,7 @@ func (s *survey) count(items int, tokens int64) {
 	s.pos.TokensAhead += tokens
 }
 
-// search adds the part of a flow that lies ahead.
+// search adds the part of a flow that is ahead.
 func (s *survey) search(f *userFlow) {
 	if f.own.last.before(s.at) {
 		s.count(f.own.items, f.own.tokens)
@@ -133,10 +132,9 @@ func (s *survey) search(f *userFlow) {
 	}
 }
 
-// estimate adds the part of a subtree that lies ahead, if all its flows are of
-// the band and begin before the place: at least the head of each flow and at
-// most everything. In between it takes all flows to be served as far as the
-// place.
+// estimate adds the part of a subtree that is ahead, if all its flows are of the
+// band and begin before the place: at least the head of each flow and at most
+// everything. In between it assumes that all flows are served up to the place.
 func (s *survey) estimate(sum *flowSum) {
 	least := float64(sum.flows)
 	most := float64(sum.items)

@@ -7,9 +7,9 @@ import (
 // Queue is the fair queue. Create it with New. It is not safe for concurrent
 // use: its owner's lock guards it.
 //
-// Where nothing else is said, an operation costs O(log n + f log n) for n queued
-// items and f combinations of lane and priority in which the user has ready
-// items.
+// Unless documented otherwise, an operation costs O(log n + f log n) for n
+// queued items and f combinations of lane and priority in which the user has
+// ready items.
 type Queue struct {
 	weight    func(user string) int64
 	domainOf  func(Lane) string
@@ -17,7 +17,7 @@ type Queue struct {
 	maxPass   int64
 	lookAhead int
 	maxIdle   int
-	// straddle is how many users' partial backlogs a Position looks into.
+	// straddle is how many users' partial backlogs a Position searches.
 	straddle int
 
 	index map[string]*entry
@@ -26,14 +26,14 @@ type Queue struct {
 	delayed heap[entry]
 
 	domains map[string]*domain
-	// busy holds the domains with lanes, resting those without, the longest rest
-	// on top.
+	// busy holds the domains with lanes, parked those without, the one parked
+	// first on top.
 	busy   []*domain
 	parked heap[domain]
 	parks  uint64
-	// newlyParked holds the domains that came to rest since the last Pick.
+	// newlyParked holds the domains that were parked since the last Pick.
 	newlyParked []*domain
-	// offering holds the domains that have something to offer in this Pick.
+	// offering holds the domains with something to offer in this Pick.
 	offering heap[domain]
 
 	idleUsers int
@@ -64,9 +64,9 @@ func New(opts ...Option) *Queue {
 	return q
 }
 
-// Upsert adds the item or replaces the one with the same key. An item that stays
-// ready keeps its claim from having been skipped, and an update does not make
-// its user newly active.
+// Upsert adds the item or replaces the one with the same key. A skipped item
+// that stays ready keeps its claim, and an update does not make its user newly
+// active.
 func (q *Queue) Upsert(item Item, now time.Time) {
 	at := unixNanos(now)
 	q.promote(at)
@@ -87,19 +87,19 @@ func (q *Queue) Upsert(item Item, now time.Time) {
 	q.replace(e, item, state)
 }
 
-// samePlace says that an item can replace another where it is.
+// samePlace reports whether an item can replace another without a move.
 func samePlace(a, b *Item) bool {
 	return a.Lane == b.Lane && a.StageIndex == b.StageIndex && a.Priority == b.Priority && a.User == b.User &&
 		a.Tokens == b.Tokens && unixNanos(a.Arrival) == unixNanos(b.Arrival) && unixNanos(a.NotBefore) == unixNanos(b.NotBefore)
 }
 
-// replace moves an entry to where the new item belongs.
+// replace moves an entry to the place of the new item.
 func (q *Queue) replace(e *entry, item Item, state State) {
 	was := e.lane
-	var held *userCounter
+	var pinned *userCounter
 	if e.state == Ready {
-		held = e.flow.owner
-		q.pin(held)
+		pinned = e.flow.owner
+		q.pin(pinned)
 	}
 	q.displace(e)
 	if state != Ready || e.item.Lane != item.Lane {
@@ -107,8 +107,8 @@ func (q *Queue) replace(e *entry, item Item, state State) {
 	}
 	e.item, e.arrival, e.state = item, unixNanos(item.Arrival), state
 	q.place(e)
-	if held != nil {
-		q.unpin(held)
+	if pinned != nil {
+		q.unpin(pinned)
 	}
 	q.release(was)
 }
@@ -137,8 +137,8 @@ func (q *Queue) Get(key string) (Item, bool) {
 // Len returns the number of items in all states.
 func (q *Queue) Len() int { return len(q.index) }
 
-// LenDomain counts the items of all lanes that compete with a lane, itself
-// included, by state, as of the last Upsert or Pick: O(lanes of the domain).
+// LenDomain counts the items of a lane and of all lanes that compete with it, by
+// state, as of the last Upsert or Pick: O(lanes of the domain).
 func (q *Queue) LenDomain(key Lane) Counts {
 	var c Counts
 	d := q.find(key)
@@ -167,8 +167,8 @@ func (q *Queue) Ready(namespace, stage string) int {
 	return n
 }
 
-// random returns the next number of a xorshift sequence. It shapes trees and
-// nothing else, so it need not be unpredictable and is the same on every run.
+// random returns the next number of a xorshift sequence. It only shapes trees,
+// so it need not be unpredictable and is the same on every run.
 func (q *Queue) random() uint32 {
 	if q.seed == 0 {
 		q.seed = 0x9e3779b97f4a7c15

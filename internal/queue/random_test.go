@@ -20,8 +20,8 @@ type pair struct {
 	queue *Queue
 	model *model
 	now   time.Time
-	// gives is whether anything is given back.
-	gives bool
+	// refunds is whether anything is refunded.
+	refunds bool
 	// taken holds the items that were taken.
 	taken []Item
 	// next is the source of choices, from 0 to n-1.
@@ -74,8 +74,8 @@ func (p *pair) step() {
 	}
 }
 
-// pick compares a whole Pick, with decisions that depend on nothing but the item
-// and the number of the offer.
+// pick compares a whole Pick, with decisions that depend only on the item and
+// the number of the offer.
 func (p *pair) pick() {
 	type offer struct {
 		Item     Item
@@ -125,9 +125,9 @@ func (p *pair) correct() {
 	}
 	i := p.next(len(p.taken))
 	it := p.taken[i]
-	if !p.gives {
-		// Without anything given back only charges to active users are sure to
-		// find an account that nobody forgot.
+	if !p.refunds {
+		// Without refunds only charges to active users are sure to find a counter
+		// that was not dropped.
 		if u := p.model.domain(it.Lane).users[it.User]; u != nil && u.active {
 			delta := int64(p.next(1000))
 			p.queue.Adjust(it.Lane, it.User, delta)
@@ -165,7 +165,7 @@ func (p *pair) compare() {
 			if !u.active {
 				continue
 			}
-			// Where a domain was forgotten its counters start anew.
+			// The counters of a dropped domain start again at zero.
 			got := p.queue.domains[name]
 			if got, want := got.users[user].counter-got.floor(), u.counter-d.floor(); got != want {
 				p.t.Fatalf("%s leads the least served user of %s by %d, want %d", user, name, got, want)
@@ -202,8 +202,8 @@ func (p *pair) variant(n int) {
 		p.model.maxSkip, p.model.maxPass, p.model.lookAhead = 2*time.Second, 1500, 2
 		opts = append(opts, WithAging(2*time.Second, 1500), WithLookAhead(2))
 	}
-	p.gives = n&8 != 0
-	p.model.forgets = p.gives
+	p.refunds = n&8 != 0
+	p.model.forgets = p.refunds
 	p.queue = New(opts...)
 }
 

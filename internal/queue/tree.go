@@ -12,8 +12,8 @@ type link[T any] struct {
 type treeNode[T any] interface {
 	*T
 	links() *link[T]
-	// before is a strict total order among the nodes of a tree. What it depends on
-	// must not change while the node is in a tree.
+	// before is a strict total order of the nodes of a tree. The fields it depends
+	// on must not change while the node is in a tree.
 	before(other *T) bool
 	// pull recomputes the node's aggregates from itself and its children.
 	pull()
@@ -32,7 +32,7 @@ func (t *tree[T, P]) insert(n P) {
 	t.root = insertBelow(t.root, n)
 }
 
-// remove takes out n, which must be in this tree.
+// remove removes n, which must be in this tree.
 func (t *tree[T, P]) remove(n P) {
 	t.root = removeBelow(t.root, n)
 	l := n.links()
