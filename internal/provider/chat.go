@@ -12,7 +12,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
-// chatParams is a call as the Chat Completions API takes it.
+// chatParams converts a call to parameters of the Chat Completions API.
 func chatParams(call stages.Call) openai.ChatCompletionNewParams {
 	user := openai.UserMessage(call.Text)
 	if call.ImageURL != "" {
@@ -41,7 +41,7 @@ func chatParams(call stages.Call) openai.ChatCompletionNewParams {
 	return params
 }
 
-// readChat reads an answer of the Chat Completions API. What it used is known for most failures too.
+// readChat reads a response of the Chat Completions API. Most failures have a usage too.
 func readChat(raw []byte, key string) (string, v1alpha1.TokenUsage, *pipeline.Failure) {
 	var c openai.ChatCompletion
 	if err := json.Unmarshal(raw, &c); err != nil {

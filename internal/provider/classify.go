@@ -14,7 +14,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// The provider's error codes that decide something. Some come as the type instead.
+// Error codes of the provider that decide a class. Some arrive in the field type instead.
 const (
 	codeResourceUnavailable = "resource_unavailable"
 	codeSlowDown            = "slow_down"
@@ -22,12 +22,13 @@ const (
 )
 
 var (
-	// quotaCodes mean that the account has no money left, or may not spend it. Waiting does not help, people do.
+	// quotaCodes mean that the account has no credit or has reached a spend limit. Waiting does not help; the account
+	// must be changed.
 	quotaCodes = []string{
 		"insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded", "project_spend_limit_exceeded",
 		"organization_usage_limit_exceeded", "billing_hard_limit_reached", "billing_not_active",
 	}
-	// accountCodes of a 403 concern the account or its key, so that every call meets them.
+	// accountCodes of a 403 are about the account or its key, so that every call gets them.
 	accountCodes = []string{
 		"invalid_api_key", "account_deactivated", "account_suspended", "organization_deactivated", "project_archived",
 		"unsupported_country_region_territory", "ip_not_authorized", "access_terminated",
@@ -37,11 +38,11 @@ var (
 		"content_filter", "content_policy_violation", "invalid_prompt", "bio_policy", "misalignment_policy_violation",
 		"image_content_policy_violation",
 	}
-	// transientCodes of an answer with the status "failed" are the provider's own trouble.
+	// transientCodes of a response with the status "failed" are failures of the provider.
 	transientCodes = []string{"server_error", "vector_store_timeout"}
 )
 
-// What to do, by class of failure.
+// advice is what to do, by class of failure.
 var advice = map[v1alpha1.FailureClass]string{
 	v1alpha1.FailureRateLimited:     "sent again when the budget has room",
 	v1alpha1.FailureQuotaExhausted:  "the budget is held; add credit or raise the spend limit of the provider's account",
@@ -56,15 +57,15 @@ var advice = map[v1alpha1.FailureClass]string{
 	v1alpha1.FailureRequestTooLarge: "lower stageDefaults.maxOutputTokens or imageDetail of the pool, or use a budget with a higher limit",
 }
 
-// providerError is what an error's body says.
+// providerError is the content of an error's body.
 type providerError struct {
 	message, kind, code string
-	// parsed means that the body is an error in the provider's form, and not a page of something in front of it.
+	// parsed means that the body has the provider's format and is not a page of a proxy.
 	parsed bool
 }
 
-// parseError reads {"error":{"message","type","param","code"}} and what compatible providers make of it: an error
-// that is a text, a code that is a number. Anything else, such as a gateway's HTML, says nothing.
+// parseError reads {"error":{"message","type","param","code"}} and the variants of compatible providers: an error that is
+// a string, a code that is a number. It returns the zero value for anything else, such as a gateway's HTML.
 func parseError(body []byte) providerError {
 	var envelope struct {
 		Error json.RawMessage `json:"error"`
@@ -96,21 +97,21 @@ func parseError(body []byte) providerError {
 	return e
 }
 
-// has says whether the error's code or type is one of these.
+// has reports whether the error's code or type is one of these.
 func (e providerError) has(codes ...string) bool {
 	return slices.Contains(codes, e.code) || slices.Contains(codes, e.kind)
 }
 
-// says looks for words in the error's message.
-func (e providerError) says(words string) bool {
-	return strings.Contains(strings.ToLower(e.message), words)
+// mentions reports whether the error's message contains a lower-case phrase.
+func (e providerError) mentions(phrase string) bool {
+	return strings.Contains(strings.ToLower(e.message), phrase)
 }
 
-// statusFailure classifies an answer whose status is not a success.
+// statusFailure classifies a response whose status is not 2xx.
 func statusFailure(resp *http.Response, now time.Time, key string) *pipeline.Failure {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		body = nil // the status alone must do
+		body = nil // classify by the status alone
 	}
 	e := parseError(body)
 	failure := newFailure(classOf(resp.StatusCode, e), fmt.Sprintf("the provider answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)), e, key)
@@ -123,7 +124,7 @@ func statusFailure(resp *http.Response, now time.Time, key string) *pipeline.Fai
 	return failure
 }
 
-// classOf decides what a status that is not a success means.
+// classOf returns the class of a status that is not 2xx.
 func classOf(status int, e providerError) v1alpha1.FailureClass {
 	switch {
 	case e.has(quotaCodes...), status == http.StatusPaymentRequired && e.parsed:
@@ -132,10 +133,10 @@ func classOf(status int, e providerError) v1alpha1.FailureClass {
 		return v1alpha1.FailureUnauthorized
 	case status == http.StatusTooManyRequests:
 		return classOf429(e)
-	case status == http.StatusServiceUnavailable && (e.has(codeSlowDown) || e.says("slow down")):
+	case status == http.StatusServiceUnavailable && (e.has(codeSlowDown) || e.mentions("slow down")):
 		return v1alpha1.FailureSlowDown
 	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly, status >= 500, status < 400:
-		// A redirect is not followed, so that the key goes nowhere else; the endpoint may move back.
+		// Redirects are not followed, so that the key is sent nowhere else. They may be temporary.
 		return v1alpha1.FailureUnavailable
 	case e.has(refusalCodes...):
 		return v1alpha1.FailureRefused
@@ -146,34 +147,34 @@ func classOf(status int, e providerError) v1alpha1.FailureClass {
 	}
 }
 
-// blocked reports whether a 4xx may be about anything but the call's content: a permission of the key, a route that a
-// gateway lost, or a proxy's own page. Those change without a change of the call, so that it is worth another attempt.
+// blocked reports whether a 4xx may have another cause than the content of the call: a permission of the key, a missing
+// route in a gateway, a page of a proxy. Such a cause may go away, so that the call is worth another attempt.
 func blocked(status int, e providerError) bool {
 	switch status {
 	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
 		http.StatusMisdirectedRequest, http.StatusUnavailableForLegalReasons:
 		return true
 	case http.StatusRequestEntityTooLarge:
-		return false // whoever answers it, the same call meets it again
+		return false // the same call gets it again, from a proxy too
 	default:
 		return !e.parsed
 	}
 }
 
-// classOf429 tells the kinds of 429 apart that are not about quota.
+// classOf429 returns the class of a 429 that is not about quota.
 func classOf429(e providerError) v1alpha1.FailureClass {
 	switch {
-	case e.says("request too large"):
+	case e.mentions("request too large"):
 		return v1alpha1.FailureRequestTooLarge
-	case e.has(codeResourceUnavailable) || e.says("resource unavailable"):
-		// The flex tier had no capacity. The account's limits are not the reason, so the budget is left alone.
+	case e.has(codeResourceUnavailable) || e.mentions("resource unavailable"):
+		// The flex tier has no capacity. The account's limits are not the reason, so the budget is not held.
 		return v1alpha1.FailureUnavailable
 	default:
 		return v1alpha1.FailureRateLimited
 	}
 }
 
-// inBandFailure classifies an answer that came with 200 and the status "failed".
+// inBandFailure classifies a response with status 200 that reports a failure.
 func inBandFailure(e providerError, key string) *pipeline.Failure {
 	class := v1alpha1.FailureInvalidRequest
 	switch {
@@ -186,14 +187,14 @@ func inBandFailure(e providerError, key string) *pipeline.Failure {
 	case e.has(refusalCodes...):
 		class = v1alpha1.FailureRefused
 	}
-	failure := newFailure(class, "the provider took the call and failed", e, key)
+	failure := newFailure(class, "the provider accepted the call and failed", e, key)
 	if class == v1alpha1.FailureRateLimited {
 		failure.RetryAfter = retryAfter(http.Header{}, e.message, time.Time{})
 	}
 	return failure
 }
 
-// newFailure words a failure that the provider reported.
+// newFailure returns a failure that the provider reported.
 func newFailure(class v1alpha1.FailureClass, what string, e providerError, key string) *pipeline.Failure {
 	code := e.code
 	if code == "" {
@@ -204,13 +205,13 @@ func newFailure(class v1alpha1.FailureClass, what string, e providerError, key s
 	}
 }
 
-// maxCode is the bound of v1alpha1.StageFailure's code.
+// maxCode bounds the code of v1alpha1.StageFailure, in bytes.
 const maxCode = 64
 
-// transportFailure classifies a call without a complete response. A call that was not sent cannot have cost anything.
+// transportFailure classifies a call without a complete response. A call that was not sent has used no tokens.
 func transportFailure(err error, sent bool, key string) *pipeline.Failure {
 	if errors.Is(err, errBodyTooLarge) {
-		return outputFailure("the answer cannot be read", err.Error())
+		return outputFailure("the response cannot be read", err.Error())
 	}
 	if !sent {
 		return &pipeline.Failure{
@@ -225,7 +226,7 @@ func transportFailure(err error, sent bool, key string) *pipeline.Failure {
 	}
 }
 
-// errorText is an error's text, also of none: the provider's client must not be able to crash a worker.
+// errorText returns the text of an error. It accepts nil, so that a bug in the provider's client cannot crash a worker.
 func errorText(err error) string {
 	if err == nil {
 		return "no response and no error"
@@ -233,14 +234,14 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// outputFailure is an answer that came and cannot be used.
-func outputFailure(what, words string) *pipeline.Failure {
+// outputFailure is a complete response that cannot be used.
+func outputFailure(what, text string) *pipeline.Failure {
 	return &pipeline.Failure{
-		Class: v1alpha1.FailureInvalidOutput, Message: compose(what, words, advice[v1alpha1.FailureInvalidOutput]),
+		Class: v1alpha1.FailureInvalidOutput, Message: compose(what, text, advice[v1alpha1.FailureInvalidOutput]),
 	}
 }
 
-// truncatedFailure is an answer that reached the output limit.
+// truncatedFailure is a response that reached the output limit.
 func truncatedFailure() *pipeline.Failure {
 	return &pipeline.Failure{
 		Class: v1alpha1.FailureInvalidOutput, Code: "max_output_tokens",
@@ -248,10 +249,10 @@ func truncatedFailure() *pipeline.Failure {
 	}
 }
 
-// refusedFailure is a model, or the provider's filter, that declined.
-func refusedFailure(code, words, key string) *pipeline.Failure {
+// refusedFailure is a refusal by the model or by the provider's content filter.
+func refusedFailure(code, text, key string) *pipeline.Failure {
 	return &pipeline.Failure{
 		Class: v1alpha1.FailureRefused, Code: code,
-		Message: compose("the model declined to answer", scrub(words, key), advice[v1alpha1.FailureRefused]),
+		Message: compose("the model declined to answer", scrub(text, key), advice[v1alpha1.FailureRefused]),
 	}
 }

@@ -31,7 +31,7 @@ func endWhenHeadersArrive(do func()) option.RequestOption {
 	})
 }
 
-// published is an error's body as the provider formats it.
+// published returns the body of an error in the provider's format.
 func published(message, kind, code string) string {
 	quoted := "null"
 	if code != "" {
@@ -57,7 +57,7 @@ func TestErrorStatuses(t *testing.T) {
 		header map[string]string
 		body   string
 		want   pipeline.Failure
-		// wantMessage is the whole message where it is set.
+		// wantMessage is the whole message; empty means any.
 		wantMessage string
 	}{
 		"429 tokens": {
@@ -178,8 +178,8 @@ func TestErrorStatuses(t *testing.T) {
 			status: 404, body: published("The model `gpt-9` does not exist or you do not have access to it.", "invalid_request_error", "model_not_found"),
 			want: pipeline.Failure{Class: v1alpha1.FailureBlocked, Code: "model_not_found"},
 		},
-		// The following come from reports of users of other clients, most of them of a proxy, a firewall or a gateway
-		// that answered in the provider's place.
+		// The following rows come from reports by users of other clients. In most of them a proxy, a firewall or a
+		// gateway answered instead of the provider.
 		"403 for one model": {
 			status: 403, body: published("Project `proj_abc` does not have access to model `gpt-5.6`", "invalid_request_error", "model_not_found"),
 			want: pipeline.Failure{Class: v1alpha1.FailureBlocked, Code: "model_not_found"},
@@ -281,7 +281,7 @@ func failureFrom(t *testing.T, client *Client, call stages.Call) *pipeline.Failu
 	return failure
 }
 
-// checkMessage checks what holds for every message: it fits, it is there, and it gives nothing away.
+// checkMessage checks that a message is not empty, is not too long and contains no secret.
 func checkMessage(t *testing.T, failure *pipeline.Failure) {
 	t.Helper()
 	if n := len(failure.Message); n == 0 || n > 512 {
@@ -411,7 +411,7 @@ func TestBrokenConnections(t *testing.T) {
 	refused := func(t *testing.T) string {
 		t.Helper()
 		server := httptest.NewServer(nil)
-		server.Close() // nobody listens there now
+		server.Close() // the port is closed now
 		return server.URL
 	}
 	tests := map[string]struct {
@@ -484,8 +484,8 @@ func TestBrokenConnections(t *testing.T) {
 	}
 }
 
-// A network that drops packets lets the call's deadline pass before anything was sent. That is not the provider's
-// slowness, and costs nothing.
+// In a network that drops packets, the deadline of a call passes before anything is sent. The provider is not the cause,
+// and the call costs nothing.
 func TestADeadlineBeforeTheCallWasSent(t *testing.T) {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()

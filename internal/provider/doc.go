@@ -1,6 +1,6 @@
-// Package provider sends calls to a language model and classifies what comes back. It is the only code that does:
-// requests and answers are the pipeline's business, keys, addresses, headers and error classes are this
-// package's. It speaks OpenAI's API, to OpenAI or to anything compatible.
+// Package provider sends calls to a language model and classifies the responses. No other package does. It is
+// responsible for keys, endpoints, headers and error classes; package stages builds the calls and reads the answers. It
+// uses OpenAI's API, of OpenAI or of a compatible provider.
 //
-// One try is one HTTP request. There are no retries here: a retry spends tokens, and tokens are the scheduler's.
+// One try is one HTTP request. There are no retries here: a retry spends tokens, which only the scheduler may decide.
 package provider

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// maxCount is the largest number taken for a limit; what is larger is garbage.
+	// maxCount is the largest value that is accepted for a limit.
 	maxCount = 1_000_000_000_000
-	// maxWait is the longest wait taken for one. The provider's longest window is a month.
+	// maxWait is the longest wait that is accepted. The provider's longest window is a month.
 	maxWait = 31 * 24 * time.Hour
 )
 
-// parseRateLimit reads the x-ratelimit headers. It is nil where there are none that can be used. A limit without
-// its remainder is left out, and the other way round: half of a pair would be taken for an empty bucket.
+// parseRateLimit reads the x-ratelimit headers. It returns nil if none is usable. It ignores a limit without a remaining
+// value and the reverse: the missing one would look like an empty bucket.
 func parseRateLimit(h http.Header, sentAt time.Time) *v1alpha1.RateLimitObservation {
 	o := &v1alpha1.RateLimitObservation{}
 	o.LimitTokens, o.RemainingTokens, _ = parseLevel(h, "Tokens")
@@ -45,14 +45,14 @@ func parseLevel(h http.Header, bucket string) (limit, remaining, resetMillis int
 	return limit, min(max(remaining, 0), limit), reset.Milliseconds()
 }
 
-// parseCount reads a whole number. Below zero is possible: an overdrawn bucket.
+// parseCount reads an integer. It may be negative: a bucket can be overdrawn.
 func parseCount(s string) (int64, bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
 	return n, err == nil && n <= maxCount
 }
 
-// parseWait reads a duration as the provider writes it ("6m0s", "174ms"), or a number of seconds as compatible
-// providers do.
+// parseWait reads a duration in the provider's format ("6m0s", "174ms") or a number of seconds, which compatible
+// providers use.
 func parseWait(s string) (time.Duration, bool) {
 	s = strings.TrimSpace(s)
 	if d, err := time.ParseDuration(s); err == nil {
@@ -65,7 +65,7 @@ func parseWait(s string) (time.Duration, bool) {
 	return ofUnits(seconds, time.Second)
 }
 
-// ofUnits is a number of units as a duration.
+// ofUnits converts a number of units to a duration. It reports false if that is out of range.
 func ofUnits(n float64, unit time.Duration) (time.Duration, bool) {
 	if math.IsNaN(n) || n < 0 || n > float64(maxWait)/float64(unit) {
 		return 0, false
@@ -73,7 +73,7 @@ func ofUnits(n float64, unit time.Duration) (time.Duration, bool) {
 	return time.Duration(math.Ceil(n * float64(unit))), true
 }
 
-// inRange refuses durations that make no sense as a wait.
+// inRange reports false for a duration that cannot be a wait.
 func inRange(d time.Duration) (time.Duration, bool) {
 	if d < 0 || d > maxWait {
 		return 0, false
@@ -81,11 +81,11 @@ func inRange(d time.Duration) (time.Duration, bool) {
 	return d, true
 }
 
-// tryAgain finds the wait in the text of a 429, as in "Please try again in 18.642s", for when headers are missing.
+// tryAgain matches the wait in the message of a 429, such as "Please try again in 18.642s". It is used without headers.
 var tryAgain = regexp.MustCompile(`try again in ((?:[0-9]+(?:\.[0-9]+)?(?:ms|h|m|s))+)`)
 
-// retryAfter is the least time to wait that the provider asked for: retry-after-ms, else Retry-After (seconds or
-// a date), else the text of the error. Zero where there is none.
+// retryAfter returns the minimum wait that a response asks for: retry-after-ms, else Retry-After (seconds or a date),
+// else the text of the error. Zero means none.
 func retryAfter(h http.Header, message string, now time.Time) time.Duration {
 	if ms, err := strconv.ParseFloat(strings.TrimSpace(h.Get("Retry-After-Ms")), 64); err == nil {
 		if d, ok := ofUnits(ms, time.Millisecond); ok {

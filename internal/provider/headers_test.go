@@ -116,7 +116,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Whatever a server writes into its headers, what is read of it makes sense.
+// Any headers of a server must be read as valid values.
 func FuzzHeaders(f *testing.F) {
 	for _, seed := range [][4]string{
 		{"30000", "9481", "3.114s", "19"},
@@ -147,7 +147,7 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// Whatever a server answers, reading it ends in a text or a failure that can be stored.
+// Any response of a server must end in a text or in a failure that can be stored.
 func FuzzAnswers(f *testing.F) {
 	for _, seed := range []string{
 		goodResponse, goodChat, ``, `null`, `[]`, `{}`, `{"output":[null,{"content":[null]}],"status":"completed"}`, `{"choices":[null]}`,

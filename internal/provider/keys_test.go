@@ -57,13 +57,13 @@ func TestDirKeysErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]struct{ budget, want string }{
-		"missing":   {"missing", `no key is mounted for the budget "missing"`},
-		"empty":     {"empty", `the key of the budget "empty" is empty`},
-		"a folder":  {"folder", `reading the key of the budget "folder": `},
-		"no name":   {"", `"" cannot be the name of a budget`},
-		"outside":   {"..", `".." cannot be the name of a budget`},
-		"a path":    {"../x", `"../x" cannot be the name of a budget`},
-		"zero byte": {"a\x00b", `"a\x00b" cannot be the name of a budget`},
+		"missing":   {"missing", `read the key of budget "missing": no key is mounted`},
+		"empty":     {"empty", `read the key of budget "empty": the file is empty`},
+		"a folder":  {"folder", `read the key of budget "folder": `},
+		"no name":   {"", `read the key of budget "": not a valid name`},
+		"outside":   {"..", `read the key of budget "..": not a valid name`},
+		"a path":    {"../x", `read the key of budget "../x": not a valid name`},
+		"zero byte": {"a\x00b", `read the key of budget "a\x00b": not a valid name`},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestDirKeysErrors(t *testing.T) {
 	}
 }
 
-// Reading the file for each call is what makes rotation simple; this is what it costs.
+// BenchmarkDirKeys measures the cost of reading the file for each call, which makes rotation simple.
 func BenchmarkDirKeys(b *testing.B) {
 	dir := b.TempDir()
 	mountKey(b, dir, "main", "1", testKey)

@@ -21,36 +21,36 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
-// KeySource knows the keys. It is asked once for each call and must be safe for concurrent use.
+// KeySource provides keys. It is called once for each call and must be safe for concurrent use.
 type KeySource interface {
-	// Key is the key of a budget.
+	// Key returns the key of a budget.
 	Key(budget string) (string, error)
 }
 
-// EndpointSource knows where calls go. It is asked once for each call and must be safe for concurrent use.
+// EndpointSource provides endpoints. It is called once for each call and must be safe for concurrent use.
 type EndpointSource interface {
-	// Endpoint is the base URL of a budget's provider, up to and including the version, e.g.
+	// Endpoint returns the base URL of a budget's provider, up to and including the version, e.g.
 	// https://api.openai.com/v1.
 	Endpoint(budget string) (string, error)
 }
 
-// EndpointFunc makes a function an EndpointSource.
+// EndpointFunc is a function that implements EndpointSource.
 type EndpointFunc func(budget string) (string, error)
 
 // Endpoint implements EndpointSource.
 func (f EndpointFunc) Endpoint(budget string) (string, error) { return f(budget) }
 
-// Options are what a Client is made of.
+// Options configure a Client.
 type Options struct {
 	// Keys and Endpoints are required.
 	Keys      KeySource
 	Endpoints EndpointSource
-	// HTTPClient sends the requests. Default: NewHTTPClient(DefaultConcurrency). It should have no Timeout: a
-	// call's context carries its deadline.
+	// HTTPClient sends the requests. Default: NewHTTPClient(DefaultConcurrency). It should have no Timeout: the
+	// context of a call has its deadline.
 	HTTPClient *http.Client
-	// Clock stamps observations. Default: the wall clock.
+	// Clock is the source of the time of observations. Default: the wall clock.
 	Clock clock.PassiveClock
-	// Log gets one line at level 1 for each failed call, without texts, keys or organizations. Default: none.
+	// Log receives one line at level 1 for each failed call, without texts, keys or organizations. Default: none.
 	Log logr.Logger
 }
 
@@ -77,8 +77,8 @@ func New(o Options) *Client {
 	if o.Log.GetSink() == nil {
 		o.Log = logr.Discard()
 	}
-	// The services are built without openai.NewClient, which would read keys, addresses and headers from the
-	// environment. What a call may use is its budget's alone.
+	// openai.NewClient is not used: it would read keys, addresses and headers from the environment. A call must use
+	// those of its budget only.
 	common := []option.RequestOption{option.WithHTTPClient(o.HTTPClient), option.WithMaxRetries(0)}
 	return &Client{
 		keys: o.Keys, endpoints: o.Endpoints, clock: o.Clock, log: o.Log,
@@ -87,8 +87,8 @@ func New(o Options) *Client {
 	}
 }
 
-// Complete implements pipeline.Completer. Its errors are or wrap a *pipeline.Failure, except that a call that broke
-// off because its context ended returns the context's cause, which is for the caller to classify.
+// Complete implements stages.Completer. Its errors are or wrap a *pipeline.Failure, with one exception: if the context
+// ended, the error wraps its cause, which the caller classifies.
 func (c *Client) Complete(ctx context.Context, call stages.Call) (stages.Reply, error) {
 	key, base, failure := c.route(call)
 	if failure != nil {
@@ -97,14 +97,14 @@ func (c *Client) Complete(ctx context.Context, call stages.Call) (stages.Reply, 
 	sentAt := c.clock.Now()
 	raw, resp, sent, err := c.send(ctx, call, base, key)
 	if resp == nil {
-		return stages.Reply{}, c.broken(ctx, call, err, sent, key)
+		return stages.Reply{}, c.incomplete(ctx, call, err, sent, key)
 	}
 	reply := stages.Reply{RateLimit: parseRateLimit(resp.Header, sentAt)}
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		failure = statusFailure(resp, c.clock.Now(), key)
 	case err != nil:
-		return reply, c.broken(ctx, call, err, true, key)
+		return reply, c.incomplete(ctx, call, err, true, key)
 	case call.API == stages.Responses:
 		reply.Text, reply.Usage, failure = readResponse(raw, key)
 	default:
@@ -117,8 +117,8 @@ func (c *Client) Complete(ctx context.Context, call stages.Call) (stages.Reply, 
 	return reply, nil
 }
 
-// send makes the request. The response is nil if none came; sent reports whether a part of the request left the worker.
-// Reading the body is separate from parsing it, so that a cut connection is not taken for malformed output.
+// send sends the request. The response is nil if none arrived; sent reports whether a part of the request left the
+// worker. The body is read here and parsed later, so that a lost connection is not taken for malformed output.
 func (c *Client) send(ctx context.Context, call stages.Call, base, key string) (raw []byte, resp *http.Response, sent bool, err error) {
 	var wrote atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
@@ -136,28 +136,28 @@ func (c *Client) send(ctx context.Context, call stages.Call, base, key string) (
 	return raw, resp, wrote.Load(), err
 }
 
-// broken is the error of a call without a complete response. A deadline that passes before the call was sent, as with a
-// network that drops packets, is the network's failure and not the provider's.
-func (c *Client) broken(ctx context.Context, call stages.Call, err error, sent bool, key string) error {
+// incomplete returns the error of a call without a complete response. If a deadline passes before the call was sent, for
+// example because the network drops packets, it is the failure of the network and not of the provider.
+func (c *Client) incomplete(ctx context.Context, call stages.Call, err error, sent bool, key string) error {
 	if cause := context.Cause(ctx); cause != nil && (sent || !errors.Is(cause, context.DeadlineExceeded)) {
-		return fmt.Errorf("the call was given up: %w", cause)
+		return fmt.Errorf("send the call: %w", cause)
 	}
 	failure := transportFailure(err, sent, key)
 	c.logFailure(call, failure, nil)
 	return failure
 }
 
-// route finds a call's key and address.
+// route returns the key and the base URL for a call.
 func (c *Client) route(call stages.Call) (key, base string, failure *pipeline.Failure) {
 	if call.API != stages.Responses && call.API != stages.ChatCompletions {
 		return "", "", &pipeline.Failure{
-			Class: v1alpha1.FailureInternal, Message: fmt.Sprintf("there is no API %q; this is a fault of the worker, please report it", call.API),
+			Class: v1alpha1.FailureInternal, Message: fmt.Sprintf("unknown API %q; this is a fault of the worker, please report it", call.API),
 		}
 	}
 	if call.MaxOutputTokens < 1 {
 		return "", "", &pipeline.Failure{
 			Class:   v1alpha1.FailureInternal,
-			Message: "the assignment has no output limit, without which a call's price is unknown; set stageDefaults.maxOutputTokens of the pool",
+			Message: "the assignment has no output limit, which is needed to size the call; set stageDefaults.maxOutputTokens of the pool",
 		}
 	}
 	base, err := c.endpoints.Endpoint(call.Budget)
@@ -175,12 +175,12 @@ func (c *Client) route(call stages.Call) (key, base string, failure *pipeline.Fa
 	}
 	key, err = c.keys.Key(call.Budget)
 	if err == nil && !isHeaderValue(key) {
-		err = errors.New("the key holds characters that cannot be sent")
+		err = errors.New("the key has characters that are not allowed in a header")
 	}
 	if errors.Is(err, ErrKeyMissing) {
 		return "", "", &pipeline.Failure{
 			Class: v1alpha1.FailureKeyMissing,
-			Message: compose("this worker has no key of the budget "+call.Budget+" yet", "",
+			Message: compose("this worker has no key for the budget "+call.Budget+" yet", "",
 				"another worker takes the scan; if it lasts, check that the pool names the budget and that its Secret exists"),
 		}
 	}
@@ -194,12 +194,12 @@ func (c *Client) route(call stages.Call) (key, base string, failure *pipeline.Fa
 	return key, base, nil
 }
 
-// isHeaderValue says whether a key is printable ASCII without spaces, as every provider's keys are.
+// isHeaderValue reports whether a key is printable ASCII without spaces. The keys of all providers are.
 func isHeaderValue(key string) bool {
 	return key != "" && !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// logFailure writes what helps to find the call at the provider: its own request id, and no text of anybody's.
+// logFailure logs what identifies the call at the provider, such as the provider's request id, and no text.
 func (c *Client) logFailure(call stages.Call, failure *pipeline.Failure, resp *http.Response) {
 	status, requestID := 0, ""
 	if resp != nil {

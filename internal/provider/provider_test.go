@@ -29,7 +29,7 @@ type keyFunc func(budget string) (string, error)
 
 func (f keyFunc) Key(budget string) (string, error) { return f(budget) }
 
-// newTestClient returns a client whose every call goes to one server.
+// newTestClient returns a client that sends all calls to one server.
 func newTestClient(t *testing.T, baseURL string) *Client {
 	t.Helper()
 	hc := NewHTTPClient(4)
@@ -42,7 +42,7 @@ func newTestClient(t *testing.T, baseURL string) *Client {
 	})
 }
 
-// serve starts a server that gives every call to a handler.
+// serve starts a server with a handler for all calls.
 func serve(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -50,13 +50,13 @@ func serve(t *testing.T, handler http.HandlerFunc) string {
 	return server.URL + "/v1"
 }
 
-// untilTheClientLeaves holds a handler. A server only notices that a client has left once it has read the request.
+// untilTheClientLeaves blocks a handler. A server notices that a client has left only once it has read the request.
 func untilTheClientLeaves(r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
 }
 
-// answer is a handler that always gives the same answer.
+// answer returns a handler with a fixed response.
 func answer(status int, header map[string]string, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -244,7 +244,7 @@ func TestCallsThatCannotBeSent(t *testing.T) {
 		"a key with a line break": {
 			key: "sk-a\nX-Evil: 1", endpoint: "https://api.example/v1",
 			wantClass:   v1alpha1.FailureUnauthorized,
-			wantMessage: "the budget main has no usable key: the key holds characters that cannot be sent; check the Secret that spec.secretRef of the TokenBudget names",
+			wantMessage: "the budget main has no usable key: the key has characters that are not allowed in a header; check the Secret that spec.secretRef of the TokenBudget names",
 		},
 		"an endpoint that is no URL": {
 			key: testKey, endpoint: "api.example/v1",
@@ -254,12 +254,12 @@ func TestCallsThatCannotBeSent(t *testing.T) {
 		"no output limit": {
 			change: func(c *stages.Call) { c.MaxOutputTokens = 0 }, key: testKey, endpoint: "https://api.example/v1",
 			wantClass:   v1alpha1.FailureInternal,
-			wantMessage: "the assignment has no output limit, without which a call's price is unknown; set stageDefaults.maxOutputTokens of the pool",
+			wantMessage: "the assignment has no output limit, which is needed to size the call; set stageDefaults.maxOutputTokens of the pool",
 		},
 		"an unknown API": {
 			change: func(c *stages.Call) { c.API = "telepathy" }, key: testKey, endpoint: "https://api.example/v1",
 			wantClass:   v1alpha1.FailureInternal,
-			wantMessage: `there is no API "telepathy"; this is a fault of the worker, please report it`,
+			wantMessage: `unknown API "telepathy"; this is a fault of the worker, please report it`,
 		},
 	}
 	for name, tc := range tests {
@@ -319,7 +319,7 @@ func TestRateLimitHeadersComeWithFailuresToo(t *testing.T) {
 	}
 }
 
-// Whoever gives a call up says why, and gets that reason back.
+// A caller that cancels a call gets its own cause back.
 func TestTheEndOfAContextIsItsCause(t *testing.T) {
 	drained := &pipeline.Failure{Class: v1alpha1.FailureDrained, Message: "shutting down"}
 	for name, cause := range map[string]error{"drained": drained, "deadline": context.DeadlineExceeded} {

@@ -13,7 +13,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
-// responsesParams is a call as the Responses API takes it.
+// responsesParams converts a call to parameters of the Responses API.
 func responsesParams(call stages.Call) responses.ResponseNewParams {
 	var content responses.ResponseInputMessageContentListParam
 	if call.Text != "" || call.ImageURL == "" {
@@ -47,7 +47,7 @@ func responsesParams(call stages.Call) responses.ResponseNewParams {
 	return params
 }
 
-// detailOf is a call's image detail; the provider's own default is not the cheapest.
+// detailOf returns the image detail of a call. Without one it is low, because the provider's default costs more.
 func detailOf(call stages.Call) string {
 	if call.ImageDetail == "" {
 		return string(v1alpha1.ImageDetailLow)
@@ -55,7 +55,7 @@ func detailOf(call stages.Call) string {
 	return string(call.ImageDetail)
 }
 
-// readResponse reads an answer of the Responses API. What it used is known for most failures too.
+// readResponse reads a response of the Responses API. Most failures have a usage too.
 func readResponse(raw []byte, key string) (string, v1alpha1.TokenUsage, *pipeline.Failure) {
 	var r responses.Response
 	if err := json.Unmarshal(raw, &r); err != nil {
@@ -84,7 +84,7 @@ func readResponse(raw []byte, key string) (string, v1alpha1.TokenUsage, *pipelin
 	return text, usage, nil
 }
 
-// refusalIn finds the words with which the model declined.
+// refusalIn returns the text of a refusal.
 func refusalIn(r *responses.Response) (string, bool) {
 	for i := range r.Output {
 		for j := range r.Output[i].Content {
@@ -96,7 +96,7 @@ func refusalIn(r *responses.Response) (string, bool) {
 	return "", false
 }
 
-// usageOf is what a call used; garbage counts as zero.
+// usageOf returns the tokens that a call used. Values out of range count as zero.
 func usageOf(input, cached, output int64) v1alpha1.TokenUsage {
 	count := func(n int64) int64 {
 		if n < 0 || n > maxCount {

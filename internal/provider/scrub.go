@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxMessage is the bound of a failure's message, in bytes.
+// maxMessage bounds the message of a failure, in bytes.
 const maxMessage = 512
 
-// secrets are the provider's names for accounts and keys, masked keys ("sk-proj-****abcd") included.
+// secrets match keys, masked keys ("sk-proj-****abcd") and the provider's names of accounts.
 var secrets = []struct {
 	pattern     *regexp.Regexp
 	replacement string
@@ -21,7 +21,7 @@ var secrets = []struct {
 	{regexp.MustCompile(`//[^/\s@]+@`), "//"},
 }
 
-// scrub takes keys, organizations and projects out of a text, and what would break a line.
+// scrub removes keys, organizations, projects and line breaks from a text.
 func scrub(text, key string) string {
 	if key != "" {
 		text = strings.ReplaceAll(text, key, "[key]")
@@ -32,21 +32,21 @@ func scrub(text, key string) string {
 	return strings.Join(strings.Fields(strings.ToValidUTF8(text, "\uFFFD")), " ")
 }
 
-// compose makes a failure's message of what happened, the provider's own words, which are cut to fit, and what
-// to do. Either of the last two may be empty.
-func compose(what, words, advice string) string {
+// compose builds the message of a failure from what happened, the provider's text, which is clipped to fit, and what to
+// do. The last two may be empty.
+func compose(what, text, advice string) string {
 	if advice != "" {
 		advice = "; " + advice
 	}
-	if words != "" {
+	if text != "" {
 		if room := maxMessage - len(what) - len(": ") - len(advice); room > 0 {
-			what += ": " + clip(words, room)
+			what += ": " + clip(text, room)
 		}
 	}
 	return clip(what+advice, maxMessage)
 }
 
-// clip cuts a text to at most limit bytes, between characters.
+// clip shortens a text to at most limit bytes, at the end of a character.
 func clip(text string, limit int) string {
 	if len(text) <= limit {
 		return text

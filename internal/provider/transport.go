@@ -9,35 +9,34 @@ import (
 )
 
 const (
-	// DefaultConcurrency is the number of calls a worker has in flight unless its pool says otherwise.
+	// DefaultConcurrency is the number of calls that a worker has in flight unless its pool sets another.
 	DefaultConcurrency = 100
 
-	// maxBody bounds an answer, in bytes. The largest output limit is 131,072 tokens, which is well below.
+	// maxBody bounds a response, in bytes. The largest output limit, 131,072 tokens, is far below it.
 	maxBody = 8 << 20
 
 	dialTimeout         = 10 * time.Second
 	tlsHandshakeTimeout = 10 * time.Second
 	keepAlive           = 30 * time.Second
 	idleTimeout         = 90 * time.Second
-	// http2Ping is the silence after which an HTTP/2 connection is probed, and how long the probe may take. A
-	// model thinks for seconds without sending a byte; a connection that a middlebox dropped looks the same
-	// without a probe.
+	// http2Ping is the idle time after which an HTTP/2 connection is probed, and the timeout of the probe. A model
+	// may send nothing for seconds. Only a probe distinguishes that from a connection that a middlebox has dropped.
 	http2Ping = 15 * time.Second
 )
 
-// errBodyTooLarge is the end of an answer that no call asked for.
-var errBodyTooLarge = errors.New("the answer is larger than 8 MiB")
+// errBodyTooLarge ends the reading of a response that is larger than maxBody.
+var errBodyTooLarge = errors.New("the response is larger than 8 MiB")
 
-// NewHTTPClient returns a client for that many concurrent calls to each provider: HTTP/2 over https, a pool of
-// HTTP/1.1 connections over plain http. It follows no redirects, so that a key goes nowhere but to the budget's
-// endpoint, and bounds the size of answers.
+// NewHTTPClient returns a client for concurrent calls to each provider: with HTTP/2 over https and a pool of HTTP/1.1
+// connections over plain http. It does not follow redirects, so that a key is sent to the budget's endpoint only, and it
+// bounds the size of responses.
 func NewHTTPClient(concurrency int) *http.Client {
 	concurrency = max(concurrency, 1)
 	transport := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}).DialContext,
 		ForceAttemptHTTP2:   true,
-		MaxIdleConns:        0, // the limit per host is enough: a worker talks to a handful of hosts
+		MaxIdleConns:        0, // the limit per host is enough: a worker calls a handful of hosts
 		MaxIdleConnsPerHost: concurrency,
 		IdleConnTimeout:     idleTimeout,
 		TLSHandshakeTimeout: tlsHandshakeTimeout,
@@ -49,7 +48,7 @@ func NewHTTPClient(concurrency int) *http.Client {
 	}
 }
 
-// boundedTransport bounds the size of answers.
+// boundedTransport bounds the size of responses.
 type boundedTransport struct{ next *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
@@ -61,10 +60,10 @@ func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// CloseIdleConnections lets http.Client.CloseIdleConnections reach the pool.
+// CloseIdleConnections is called by http.Client.CloseIdleConnections.
 func (t boundedTransport) CloseIdleConnections() { t.next.CloseIdleConnections() }
 
-// boundedBody fails instead of going on for ever.
+// boundedBody returns errBodyTooLarge after left bytes.
 type boundedBody struct {
 	body io.ReadCloser
 	left int64

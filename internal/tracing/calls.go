@@ -12,7 +12,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
-// Attributes of a call, named by OpenTelemetry's conventions for generative AI.
+// Attributes of a call, named after OpenTelemetry's conventions for generative AI.
 const (
 	attributeOperation   = attribute.Key("gen_ai.operation.name")
 	attributeModel       = attribute.Key("gen_ai.request.model")
@@ -23,11 +23,11 @@ const (
 	attributeAPI         = attribute.Key("scan.api")
 )
 
-// operation is what the conventions call both APIs in use.
+// operation is the conventions' name for both APIs in use.
 const operation = "chat"
 
-// TraceCalls returns a completer that makes a span of each call that another one sends, within the span of its
-// stage. The trace is not passed on to the provider. Where tracer is nil, it is the other completer.
+// TraceCalls returns a completer that records a span for each call of completer, inside the span of the stage. The
+// provider does not receive the trace. If tracer is nil, TraceCalls returns completer.
 func TraceCalls(completer stages.Completer, tracer trace.Tracer) stages.Completer {
 	if tracer == nil {
 		return completer
@@ -40,7 +40,7 @@ type callTracer struct {
 	tracer    trace.Tracer
 }
 
-// Complete sends a call.
+// Complete implements stages.Completer.
 func (t *callTracer) Complete(ctx context.Context, call stages.Call) (stages.Reply, error) {
 	ctx, span := t.tracer.Start(ctx, operation+" "+call.Model, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attributeOperation.String(operation), attributeModel.String(call.Model), attributeAPI.String(string(call.API)),
@@ -52,11 +52,11 @@ func (t *callTracer) Complete(ctx context.Context, call stages.Call) (stages.Rep
 		span.SetAttributes(attributeInput.Int64(reply.Usage.Input), attributeCachedInput.Int64(reply.Usage.CachedInput),
 			attributeOutput.Int64(reply.Usage.Output))
 	}
-	// The error's text may quote the provider: it stays out.
+	// The error's text may quote the provider, so it is not recorded.
 	if failure, ok := errors.AsType[*pipeline.Failure](err); ok {
 		fail(span, failure)
 	} else if err != nil {
-		span.SetStatus(codes.Error, "given up")
+		span.SetStatus(codes.Error, "canceled")
 	}
 	return reply, err
 }

@@ -8,11 +8,11 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// logEvery is the shortest time between two log lines about spans that were lost. A collector that is away is an
-// error of every batch.
+// logEvery is the minimum interval between two log lines about lost spans. While a collector is away, each batch is an
+// error.
 const logEvery = time.Minute
 
-// errorLog logs the first error of the SDK in a minute, and how many came before it.
+// errorLog logs at most one error of the SDK per logEvery, with the number of errors suppressed since the last.
 type errorLog struct {
 	log   logr.Logger
 	clock clock.PassiveClock
@@ -30,6 +30,6 @@ func (l *errorLog) handle(err error) {
 		l.suppressed++
 		return
 	}
-	l.log.Error(err, "Traces are lost", "suppressed", l.suppressed)
+	l.log.Error(err, "spans lost", "suppressed", l.suppressed)
 	l.logged, l.suppressed = now, 0
 }

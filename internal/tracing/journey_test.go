@@ -48,7 +48,7 @@ const (
 
 var created = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// collector takes spans as an OpenTelemetry collector does.
+// collector receives spans like an OpenTelemetry collector.
 type collector struct {
 	mu     sync.Mutex
 	bodies []string
@@ -88,7 +88,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// shape is what a span is to be like. Parent is the parent's name.
+// shape describes a span. Parent is the name of its parent.
 type shape struct {
 	Service, Name, Parent string
 	Kind                  string
@@ -143,7 +143,7 @@ func export(t *testing.T) *collector {
 	return c
 }
 
-// scans is where the API stores a scan.
+// scans stores the scan that the API creates.
 type scans struct{ stored *v1alpha1.ScanRequest }
 
 func (s *scans) Get(_ context.Context, name string) (*v1alpha1.ScanRequest, error) {
@@ -201,7 +201,7 @@ func submit(t *testing.T, headers map[string]string) *v1alpha1.ScanRequest {
 	return store.stored
 }
 
-// fold lets an event happen to a scan.
+// fold folds an event into the status of a scan.
 func fold(t *testing.T, scan *v1alpha1.ScanRequest, now time.Time, event pipeline.Event) {
 	t.Helper()
 	_, err := pipeline.Fold(pipeline.Context{
@@ -255,7 +255,7 @@ type keyFunc func(budget string) (string, error)
 
 func (f keyFunc) Key(budget string) (string, error) { return f(budget) }
 
-// The trace that a caller began goes through the API, the object and the worker to the provider, and ends there.
+// The trace that a caller started goes through the API, the object and the worker to the provider, and ends there.
 func TestOneTraceFromTheRequestToTheProvider(t *testing.T) {
 	c := export(t)
 	var leaked []string
@@ -310,7 +310,7 @@ func TestOneTraceFromTheRequestToTheProvider(t *testing.T) {
 	}
 }
 
-// A scan of a caller who does not sample is not sampled by anybody, and the object says so to the workers.
+// A trace that the caller does not sample is sampled by no program; the object carries that to the workers.
 func TestACallersDecisionNotToSampleHolds(t *testing.T) {
 	c := export(t)
 	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")

@@ -10,16 +10,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Attributes of a request, named by OpenTelemetry's conventions for HTTP.
+// Attributes of a request, named after OpenTelemetry's conventions for HTTP.
 const (
 	attributeMethod = attribute.Key("http.request.method")
 	attributeRoute  = attribute.Key("http.route")
 	attributeStatus = attribute.Key("http.response.status_code")
 )
 
-// StartRequest begins the span of a request, within the caller's trace where it sent one. Only requests that change
-// something begin a trace themselves: polls and streams would bury the others. The span does nothing where the
-// request is not traced. method and route must be of a bounded set; they are all that is said of the request.
+// StartRequest starts the span of a request, in the caller's trace if the request has one. Without one, only a request
+// that changes something starts a trace: polls and streams would outnumber all others. If the request is not traced, the
+// span does nothing. method and route must come from a bounded set; nothing else of the request is recorded.
 func StartRequest(ctx context.Context, tracer trace.Tracer, header http.Header, method, route string) (context.Context, trace.Span) {
 	ctx = propagator.Extract(ctx, propagation.HeaderCarrier(header))
 	if !trace.SpanContextFromContext(ctx).IsValid() && method != http.MethodPost && method != http.MethodDelete {
@@ -29,7 +29,7 @@ func StartRequest(ctx context.Context, tracer trace.Tracer, header http.Header, 
 		trace.WithAttributes(attributeMethod.String(method), attributeRoute.String(route)))
 }
 
-// EndRequest ends the span of a request. The client's mistakes are no errors of the server's.
+// EndRequest ends the span of a request. A 4xx is not an error of the server.
 func EndRequest(span trace.Span, status int) {
 	span.SetAttributes(attributeStatus.Int(status))
 	if status >= http.StatusInternalServerError {

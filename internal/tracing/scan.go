@@ -9,8 +9,8 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Bounds of what is stored and read, in bytes. A traceparent of the version in use has 55; a later one may be
-// longer. A tracestate has at most 512, or it is left out, as the standard allows.
+// Bounds of what is stored and read, in bytes. A traceparent of the current version has 55; later ones may be longer. A
+// tracestate of more than 512 is dropped, which the standard allows.
 const (
 	maxTraceparent = 128
 	maxTracestate  = 512
@@ -22,8 +22,8 @@ const (
 	tracestate  = "tracestate"
 )
 
-// Annotate makes a scan that is about to be created carry on the trace in ctx, if there is one. A trace that is not
-// sampled is carried on too, so that the workers do not begin another.
+// Annotate stores the trace in ctx, if there is one, in the annotations of a scan that will be created. It also stores a
+// trace that is not sampled, so that the workers do not start another.
 func Annotate(ctx context.Context, scan *v1alpha1.ScanRequest) {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		return
@@ -39,8 +39,8 @@ func Annotate(ctx context.Context, scan *v1alpha1.ScanRequest) {
 	}
 }
 
-// withParent returns ctx with the trace that a scan carries. Anybody may have written it: what is malformed or too
-// long counts as nothing.
+// withParent returns ctx with the trace in a scan's annotations. Any client may have written them, so a trace that is
+// malformed or too long is ignored.
 func withParent(ctx context.Context, scan *v1alpha1.ScanRequest) context.Context {
 	parent, state := scan.Annotations[v1alpha1.AnnotationTraceparent], scan.Annotations[v1alpha1.AnnotationTracestate]
 	if parent == "" || len(parent) > maxTraceparent {
@@ -53,10 +53,10 @@ func withParent(ctx context.Context, scan *v1alpha1.ScanRequest) context.Context
 	return propagator.Extract(ctx, carrier)
 }
 
-// scanKey is the key of the scan in a context.
+// scanKey is the context key of the scan.
 type scanKey struct{}
 
-// WithScan lets the Runner of this package know which scan it runs: its stages do not.
+// WithScan returns ctx with the scan, for TraceStages. stages.Scan has no annotations.
 func WithScan(ctx context.Context, scan *v1alpha1.ScanRequest) context.Context {
 	return context.WithValue(ctx, scanKey{}, scan)
 }

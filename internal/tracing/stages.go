@@ -14,7 +14,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
 
-// AttributeJobID is the attribute by which the trace of a scan is found: the scan's name.
+// AttributeJobID is the attribute to find the trace of a scan by: the scan's name.
 const AttributeJobID = attribute.Key("scan.job_id")
 
 // Attributes of the spans of a scan.
@@ -29,17 +29,17 @@ const (
 	attributeErrorType  = attribute.Key("error.type")
 )
 
-// assignedEvent parts a wait: before it the scan waited for tokens or a worker, after it for the worker to hear of it.
+// assignedEvent divides a wait: before it the scan waited for tokens or a worker, after it for the worker to start.
 const assignedEvent = "assigned"
 
-// StageRunner runs the stages of an assignment. *pipeline.Runner implements it.
+// StageRunner runs the stages of an assignment. *stages.Runner implements it.
 type StageRunner interface {
 	Run(ctx context.Context, scan stages.Scan, stages []v1alpha1.StageName) []pipeline.Outcome
 }
 
-// TraceStages returns a runner that makes a span of each stage that another one runs, and of the time that the scan
-// waited before. They belong to the trace that the scan carries; without one, each assignment is a trace of its own.
-// The context must come from WithScan. Where tracer is nil, it is the other runner.
+// TraceStages returns a runner that records a span for each stage of runner and for the wait before. The spans are in
+// the trace of the scan's annotations; without one, each assignment is a trace of its own. The context must come from
+// WithScan. If tracer is nil, TraceStages returns runner.
 func TraceStages(runner StageRunner, tracer trace.Tracer, clk clock.PassiveClock) StageRunner {
 	if tracer == nil {
 		return runner
@@ -53,7 +53,7 @@ type stageTracer struct {
 	clock  clock.PassiveClock
 }
 
-// Run runs the stages.
+// Run implements StageRunner.
 func (t *stageTracer) Run(ctx context.Context, scan stages.Scan, stages []v1alpha1.StageName) []pipeline.Outcome {
 	object := scanOf(ctx)
 	if object == nil {
@@ -71,7 +71,7 @@ func (t *stageTracer) Run(ctx context.Context, scan stages.Scan, stages []v1alph
 	}
 	var ended time.Time
 	defer func() {
-		if ended.IsZero() { // the runner panics; whoever recovers it makes a failure of the same class
+		if ended.IsZero() { // the runner panicked; the caller recovers and reports a failure of this class
 			span.SetStatus(codes.Error, string(v1alpha1.FailureInternal))
 			ended = t.clock.Now()
 		}
@@ -88,7 +88,7 @@ func (t *stageTracer) Run(ctx context.Context, scan stages.Scan, stages []v1alph
 			ended = o.FinishedAt
 			continue
 		}
-		// The stages that follow make no calls: their spans can be made afterwards.
+		// The following stages make no calls, so their spans can be recorded afterwards.
 		_, following := t.start(parent, o.Stage, o.StartedAt, about)
 		conclude(following, o)
 		following.End(trace.WithTimestamp(o.FinishedAt))
@@ -101,7 +101,7 @@ func (t *stageTracer) start(ctx context.Context, stage v1alpha1.StageName, at ti
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(at))
 }
 
-// waited makes a span of the time that the scan waited for this assignment to begin.
+// waited records the span of the time that the scan waited for this assignment to start.
 func (t *stageTracer) waited(ctx context.Context, scan *v1alpha1.ScanRequest, a *v1alpha1.Assignment, until time.Time, about trace.SpanStartOption) {
 	since := waitingSince(scan, until)
 	_, span := t.tracer.Start(ctx, "wait for "+string(a.Stage), about,
@@ -112,8 +112,8 @@ func (t *stageTracer) waited(ctx context.Context, scan *v1alpha1.ScanRequest, a 
 	span.End(trace.WithTimestamp(until))
 }
 
-// waitingSince is when the scan began to wait for its assignment: when its last try ended, or when it was accepted.
-// Clocks differ, so that it is never after the wait's end.
+// waitingSince returns when the scan started to wait for its assignment: when its last try ended, or when it was
+// accepted. It is at most until, because clocks differ.
 func waitingSince(scan *v1alpha1.ScanRequest, until time.Time) time.Time {
 	since := scan.Status.AcceptedAt.Time
 	if since.IsZero() {
@@ -124,7 +124,7 @@ func waitingSince(scan *v1alpha1.ScanRequest, until time.Time) time.Time {
 		if end := st.FinishedAt.Time; end.After(since) {
 			since = end
 		}
-		// The end of an earlier try of the same stage is kept with its failure only.
+		// The end of an earlier try of the same stage is stored in its failure only.
 		if st.Failure != nil && st.Failure.At.After(since) {
 			since = st.Failure.At.Time
 		}
@@ -135,7 +135,7 @@ func waitingSince(scan *v1alpha1.ScanRequest, until time.Time) time.Time {
 	return since
 }
 
-// conclude says in a span how its stage ended. The outcome's message may quote the provider: it stays out.
+// conclude records the outcome of a stage in its span, without its message, which may quote the provider.
 func conclude(span trace.Span, o *pipeline.Outcome) {
 	if o.Failure != nil {
 		fail(span, o.Failure)

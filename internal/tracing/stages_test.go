@@ -65,7 +65,7 @@ func succeed() []pipeline.Outcome {
 	return []pipeline.Outcome{{Stage: v1alpha1.StageVision, State: v1alpha1.StageSucceeded, FinishedAt: at(65).Time}}
 }
 
-// What others wrote on an object is taken for a trace only where it is one.
+// Annotations of any client are used as a trace only if they are one.
 func TestTheTraceOfAnObject(t *testing.T) {
 	tests := map[string]struct {
 		annotations map[string]string
@@ -147,7 +147,7 @@ func TestTheSpanOfAWait(t *testing.T) {
 	}
 }
 
-// A failure shows in its class and the provider's code; its words do not.
+// A span has the class and the code of a failure, but not its message.
 func TestTheSpanOfAFailure(t *testing.T) {
 	tests := map[string]struct {
 		run  runnerFunc

@@ -1,6 +1,6 @@
-// Package tracing follows scans with OpenTelemetry: from the request that submitted one, over the object that
-// carries the trace on, to the worker that runs its stages. It is off unless the environment names a collector, and
-// then costs nothing. No span has a text, a URL or a secret in it.
+// Package tracing traces scans with OpenTelemetry: from the request that submits a scan, through the annotations of its
+// object, to the worker that runs its stages. It is off, and costs nothing, unless the environment names a collector.
+// Spans contain no texts, URLs or secrets.
 package tracing
 
 import (
@@ -22,14 +22,14 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Scope names this system's instrumentation in its spans.
+// Scope is the instrumentation scope of all spans.
 const Scope = "github.com/eco2-team/scan-operator"
 
-// flushTimeout bounds how long a process that stops waits for the collector. A worker has a second of its grace
-// period left for it.
+// flushTimeout bounds how long a process waits for the collector when it stops. A worker has one second of its grace
+// period left for that.
 const flushTimeout = time.Second
 
-// The variables that decide whether spans are exported. The SDK reads them and others of its kind itself.
+// The variables that decide whether spans are exported. The SDK reads them too, and others.
 const (
 	envDisabled       = "OTEL_SDK_DISABLED"
 	envExporter       = "OTEL_TRACES_EXPORTER"
@@ -39,13 +39,13 @@ const (
 	envTracesProtocol = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 )
 
-// propagator reads and writes W3C trace context. Baggage is not passed on: anything can be in it.
+// propagator reads and writes W3C trace context. Baggage is not propagated, because it may contain anything.
 var propagator = propagation.TraceContext{}
 
-// Start returns the tracer of a process and what sends its last spans, within a second, when it stops. The tracer
-// is nil where the environment, which getenv reads, names no collector. service names the process unless
-// OTEL_SERVICE_NAME does. An error names the variable that is wrong. A collector that is away is none: its spans
-// are dropped, and log says so.
+// Start returns the tracer of a process, and a function that sends the last spans within flushTimeout. The tracer is nil
+// if the environment, which getenv reads, names no collector. service is the name of the process unless
+// OTEL_SERVICE_NAME sets it. An error names the variable that is not valid. An unreachable collector is not an error:
+// spans are dropped and log reports it.
 func Start(ctx context.Context, service string, getenv func(string) string, log logr.Logger) (trace.Tracer, func(), error) {
 	on, err := enabled(getenv)
 	if err != nil || !on {
@@ -54,7 +54,7 @@ func Start(ctx context.Context, service string, getenv func(string) string, log 
 	otel.SetErrorHandler(otel.ErrorHandlerFunc((&errorLog{log: log, clock: clock.RealClock{}}).handle))
 	exporter, err := otlptracehttp.New(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("prepare the export of traces: %w; check the OTEL_EXPORTER_OTLP_* variables", err)
+		return nil, nil, fmt.Errorf("create the trace exporter: %w; check the OTEL_EXPORTER_OTLP_* variables", err)
 	}
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(attribute.String("service.name", service)), resource.WithFromEnv())
@@ -67,14 +67,14 @@ func Start(ctx context.Context, service string, getenv func(string) string, log 
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
-			log.Error(err, "The last spans were not sent")
+			log.Error(err, "last spans not sent")
 		}
 	}
-	log.Info("Tracing")
+	log.Info("tracing enabled")
 	return provider.Tracer(Scope), stop, nil
 }
 
-// enabled says whether the environment asks for traces, or what is wrong with how it does.
+// enabled reports whether the environment enables tracing. The error names a variable that is not valid.
 func enabled(getenv func(string) string) (bool, error) {
 	name := envTracesEndpoint
 	endpoint := getenv(name)
@@ -89,7 +89,7 @@ func enabled(getenv func(string) string) (bool, error) {
 	case exporter != "" && exporter != "otlp":
 		return false, fmt.Errorf("%s=%q must be otlp or none", envExporter, exporter)
 	}
-	// The exporter would take localhost instead of an address that it cannot read.
+	// The exporter would use localhost instead of an address that it cannot parse.
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return false, fmt.Errorf("%s is not an absolute http or https URL, e.g. http://collector:4318", name)
@@ -97,7 +97,7 @@ func enabled(getenv func(string) string) (bool, error) {
 	for _, name := range []string{envTracesProtocol, envProtocol} {
 		if protocol := getenv(name); protocol != "" {
 			if protocol != "http/protobuf" {
-				return false, fmt.Errorf("%s=%q: only http/protobuf is spoken, usually at the collector's port 4318", name, protocol)
+				return false, fmt.Errorf("%s=%q: only http/protobuf is supported, usually at the collector's port 4318", name, protocol)
 			}
 			break
 		}
@@ -105,7 +105,7 @@ func enabled(getenv func(string) string) (bool, error) {
 	return true, nil
 }
 
-// StartChild begins an inner span of the one in ctx. Where ctx has none that is recorded, it costs nothing.
+// StartChild starts a child of the span in ctx. If that is not recorded, the child does nothing.
 func StartChild(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {

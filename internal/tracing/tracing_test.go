@@ -64,7 +64,7 @@ func TestTheEnvironmentDecides(t *testing.T) {
 func TestNothingIsWrappedWithoutATracer(t *testing.T) {
 	ctx := context.Background() //nolint:usetesting // what is compared is that it comes back as it is
 	if got, span := tracing.StartChild(ctx, "a", 0); got != ctx || span.IsRecording() {
-		t.Error("StartChild() begins a span outside any trace")
+		t.Error("StartChild() starts a span outside any trace")
 	}
 	if got := tracing.TraceCalls(nil, nil); got != nil {
 		t.Errorf("TraceCalls() = %v", got)

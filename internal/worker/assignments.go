@@ -21,95 +21,102 @@ import (
 	"github.com/eco2-team/scan-operator/internal/tracing"
 )
 
-// Why a run is stopped although nobody wants to hear how it ended.
+// Causes of canceling a run whose outcome is not reported.
 var (
-	errSuperseded = errors.New("the scan was taken from this worker, or deleted")
+	errSuperseded = errors.New("the scan was assigned to another worker or deleted")
 	errDeleted    = errors.New("the scan is being deleted")
 )
 
 // Runner runs the stages of an assignment. *pipeline.Runner implements it.
 type Runner interface {
-	// Run runs the assignment's stage and those that follow without tokens. It returns at least one outcome, and
-	// returns soon after ctx ends.
+	// Run runs the assignment's stage and the stages after it that need no tokens. It returns at least one outcome,
+	// and returns soon after ctx ends.
 	Run(ctx context.Context, scan stages.Scan, stages []v1alpha1.StageName) []pipeline.Outcome
 }
 
-// membership tells whether the scheduler takes this worker for alive.
+// membership reports whether the scheduler considers this worker alive.
 type membership interface {
-	// valid says whether it does now, as far as known.
+	// valid reports whether it does now, as far as this worker can know.
 	valid() bool
-	// awaitValid returns when it does, or with the cause of ctx's end.
+	// awaitValid returns nil once it does, or the cause of ctx's end.
 	awaitValid(ctx context.Context) error
 }
 
 // reporter writes events to scans.
 type reporter interface {
-	// report writes one event of one of this worker's assignments, given the newest known state of the scan. It
-	// returns when the event is written or never will be.
+	// report writes an event of one of this worker's assignments. scan is the newest known state. report returns when
+	// the event is written or never will be.
 	report(ctx context.Context, scan *v1alpha1.ScanRequest, event pipeline.Event) scanstatus.Result
-	// read returns the current state of a scan from the API server.
+	// read returns a scan as the API server has it now.
 	read(ctx context.Context, key types.NamespacedName) (*v1alpha1.ScanRequest, error)
 }
 
-// run is one assignment on its way through this worker.
+// run is an assignment that this worker is processing.
 type run struct {
 	id       string
 	stage    v1alpha1.StageName
 	deadline time.Time
 	cancel   context.CancelCauseFunc
-	latest   atomic.Pointer[v1alpha1.ScanRequest] // as the watch last showed it
+	latest   atomic.Pointer[v1alpha1.ScanRequest] // from the watch
 	started  bool                                 // its call may have been sent; guarded by assignments.mu
 }
 
-// assignments runs what the scheduler assigns, every assignment once, at most capacity at a time. It is fed by
-// the watch; its methods are safe for concurrent use.
+// assignments runs what the scheduler assigns, each assignment once and at most capacity at a time. The watch feeds it.
+// Its methods are safe for concurrent use unless they say that the caller holds mu.
 type assignments struct {
-	runner     Runner
-	stages     []v1alpha1.StageName
-	reporter   reporter
-	membership membership
-	clock      clock.Clock
-	log        logr.Logger
-	metrics    *metrics
-	slots      chan struct{}
+	assignmentsOptions
+	slots chan struct{}
 
 	mu       sync.Mutex
 	identity string
 	draining bool
-	// current has the run of every scan in the watch whose assignment was seen, finished ones included.
+	// current has the run of each scan in the watch, ended runs included.
 	current map[types.NamespacedName]*run
-	// seen has the deadlines of the assignments that were begun. An entry outlives the scan's stay in the watch
-	// until its deadline, after which nothing is begun anyway: no event, however late, starts a call twice.
+	// seen has the deadline of each assignment that was started. An entry stays until that deadline even if the scan
+	// leaves the watch, and nothing starts after its deadline. So no late event starts a call a second time.
 	seen    map[string]time.Time
 	sweepAt int
 	active  map[*run]struct{}
 	ended   chan struct{} // closed and replaced when a run ends
 }
 
-// minSweep is how many remembered assignments are not worth a sweep.
+// minSweep is the number of entries of seen below which a sweep is not worth its cost.
 const minSweep = 1024
 
-func newAssignments(runner Runner, stages []v1alpha1.StageName, capacity int, rep reporter, mem membership, clk clock.Clock, log logr.Logger, m *metrics) *assignments {
-	m.capacity.Set(float64(capacity))
+// assignmentsOptions configure assignments. All fields are required.
+type assignmentsOptions struct {
+	runner     Runner
+	stages     []v1alpha1.StageName
+	capacity   int
+	reporter   reporter
+	membership membership
+	clock      clock.Clock
+	log        logr.Logger
+	metrics    *metrics
+}
+
+func newAssignments(o assignmentsOptions) *assignments {
+	o.metrics.capacity.Set(float64(o.capacity))
 	return &assignments{
-		runner: runner, stages: stages, reporter: rep, membership: mem, clock: clk, log: log, metrics: m,
-		slots:   make(chan struct{}, capacity),
+		assignmentsOptions: o,
+
+		slots:   make(chan struct{}, o.capacity),
 		current: map[types.NamespacedName]*run{},
 		seen:    map[string]time.Time{}, sweepAt: minSweep,
 		active: map[*run]struct{}{}, ended: make(chan struct{}),
 	}
 }
 
-// adopt makes the worker listen to a new identity.
-func (a *assignments) adopt(identity string) {
+// setIdentity sets the worker name whose assignments are run from now on.
+func (a *assignments) setIdentity(identity string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.identity = identity
 }
 
-// abandon stops all calls because somebody else has this worker's scans now. Results that are already there are
-// still offered: the fence knows whether they count.
-func (a *assignments) abandon(cause error) {
+// cancelAll cancels all calls because this worker's scans belong to other workers now. Outcomes that exist already are
+// still reported; the fence decides whether they count.
+func (a *assignments) cancelAll(cause error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for r := range a.active {
@@ -118,18 +125,18 @@ func (a *assignments) abandon(cause error) {
 	clear(a.current)
 }
 
-// observe takes note of a scan in the watch. Runs that it begins live until ctx ends.
+// observe handles an added or changed scan of the watch. A run that it starts may last until ctx ends.
 func (a *assignments) observe(ctx context.Context, scan *v1alpha1.ScanRequest) {
 	key := types.NamespacedName{Namespace: scan.Namespace, Name: scan.Name}
 	assignment := scan.Status.Assignment
 	if !scan.DeletionTimestamp.IsZero() {
-		a.gone(key, errDeleted)
+		a.removed(key, errDeleted)
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if assignment == nil || assignment.Worker != a.identity {
-		a.dropLocked(key, errSuperseded)
+		a.drop(key, errSuperseded)
 		return
 	}
 	if known := a.current[key]; known != nil {
@@ -137,12 +144,12 @@ func (a *assignments) observe(ctx context.Context, scan *v1alpha1.ScanRequest) {
 			known.latest.Store(scan)
 			return
 		}
-		a.dropLocked(key, errSuperseded)
+		a.drop(key, errSuperseded)
 	}
 	if _, known := a.seen[assignment.ID]; known {
 		return
 	}
-	a.rememberLocked(assignment.ID, assignment.Deadline.Time)
+	a.remember(assignment.ID, assignment.Deadline.Time)
 
 	runCtx, cancel := context.WithCancelCause(ctx)
 	r := &run{id: assignment.ID, stage: assignment.Stage, deadline: assignment.Deadline.Time, cancel: cancel}
@@ -153,36 +160,38 @@ func (a *assignments) observe(ctx context.Context, scan *v1alpha1.ScanRequest) {
 	if a.draining {
 		cancel(a.drained())
 	}
-	go a.carryOut(ctx, runCtx, r, a.log.WithValues("scan", scan.Name, "assignment", r.id, "stage", r.stage, "worker", a.identity))
+	go a.process(ctx, runCtx, r, a.log.WithValues("scan", scan.Name, "assignment", r.id, "stage", r.stage, "worker", a.identity))
 }
 
-// gone takes note of a scan that left the watch: it was assigned to somebody else, finished or deleted.
-func (a *assignments) gone(key types.NamespacedName, cause error) {
+// removed handles a scan that left the watch because it was assigned to another worker, finished or was deleted.
+func (a *assignments) removed(key types.NamespacedName, cause error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.dropLocked(key, cause)
+	a.drop(key, cause)
 }
 
-func (a *assignments) dropLocked(key types.NamespacedName, cause error) {
+// drop cancels the run of a scan. The caller holds mu.
+func (a *assignments) drop(key types.NamespacedName, cause error) {
 	if r := a.current[key]; r != nil {
 		r.cancel(cause)
 		delete(a.current, key)
 	}
 }
 
-// retain forgets all scans but those named: the watch has begun anew.
-func (a *assignments) retain(keep map[types.NamespacedName]struct{}) {
+// replaceAll handles a new list of the watch: it drops all scans that are not in keep.
+func (a *assignments) replaceAll(keep map[types.NamespacedName]struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for key := range a.current {
 		if _, ok := keep[key]; !ok {
-			a.dropLocked(key, errSuperseded)
+			a.drop(key, errSuperseded)
 		}
 	}
 }
 
-// rememberLocked remembers an assignment and, now and then, forgets those that can do no harm any more.
-func (a *assignments) rememberLocked(id string, deadline time.Time) {
+// remember adds an assignment to seen. From time to time it removes the entries that are no longer needed. The caller
+// holds mu.
+func (a *assignments) remember(id string, deadline time.Time) {
 	a.seen[id] = deadline
 	if len(a.seen) < a.sweepAt {
 		return
@@ -200,9 +209,9 @@ func (a *assignments) rememberLocked(id string, deadline time.Time) {
 	a.sweepAt = max(minSweep, 2*len(a.seen))
 }
 
-// carryOut takes one assignment from the watch event to the end of the report. life outlives runCtx: a result is
-// written even if the run was stopped meanwhile.
-func (a *assignments) carryOut(life, runCtx context.Context, r *run, log logr.Logger) {
+// process handles one assignment from the watch event to the end of the report. life outlives runCtx: an outcome is
+// written even if the run has been canceled.
+func (a *assignments) process(life, runCtx context.Context, r *run, log logr.Logger) {
 	defer a.finish(r)
 	outcomes, err := a.attempt(runCtx, r, log)
 	event := a.eventOf(r, outcomes, err)
@@ -214,7 +223,7 @@ func (a *assignments) carryOut(life, runCtx context.Context, r *run, log logr.Lo
 	log = log.WithValues("result", result, "duration", elapsed(outcomes).String())
 	switch failure := failureIn(outcomes); {
 	case len(outcomes) == 0:
-		log.Info("assignment handed back")
+		log.Info("assignment released")
 	case failure != nil:
 		log.Info("assignment failed", "class", failure.Class, "code", failure.Code)
 	default:
@@ -222,8 +231,8 @@ func (a *assignments) carryOut(life, runCtx context.Context, r *run, log logr.Lo
 	}
 }
 
-// eventOf is what is to be reported of a run: its outcomes or, where err says why there are none, what follows
-// from that. It is nil where nobody waits for the run any more.
+// eventOf returns the event to report for a run: its outcomes or, if there are none, what follows from err. It is nil
+// if the outcome is no longer needed.
 func (a *assignments) eventOf(r *run, outcomes []pipeline.Outcome, err error) pipeline.Event {
 	if err == nil {
 		return pipeline.Completed{AssignmentID: r.id, Outcomes: outcomes}
@@ -236,20 +245,19 @@ func (a *assignments) eventOf(r *run, outcomes []pipeline.Outcome, err error) pi
 		return pipeline.Completed{AssignmentID: r.id, Outcomes: []pipeline.Outcome{{
 			Stage: r.stage, StartedAt: now, FinishedAt: now, Failure: &pipeline.Failure{
 				Class:   v1alpha1.FailureTimeout,
-				Message: "the stage's deadline passed before the worker could begin",
+				Message: "the stage's deadline passed before the worker could start it",
 			},
 		}}}
 	}
 	return nil
 }
 
-// attempt waits until the assignment may begin and runs it. An error means that nothing was run to its end, and is
-// the cause of that.
+// attempt waits until the assignment may start and runs it. An error is the reason why the run did not complete.
 func (a *assignments) attempt(ctx context.Context, r *run, log logr.Logger) ([]pipeline.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.deadline.Sub(a.clock.Now()))
 	defer cancel()
-	// The scheduler knows the capacity, but a new one may not know of all running assignments yet. What is too
-	// much waits here.
+	// The scheduler respects the capacity, but a new leader may not have seen all running assignments yet. What
+	// exceeds the capacity waits here.
 	select {
 	case a.slots <- struct{}{}:
 		defer func() { <-a.slots }()
@@ -263,13 +271,13 @@ func (a *assignments) attempt(ctx context.Context, r *run, log logr.Logger) ([]p
 		return nil, context.Cause(ctx)
 	}
 	scan := r.latest.Load()
-	log.Info("assignment taken", "attempt", scan.Status.Assignment.Attempt, "budget", scan.Status.Assignment.Budget,
+	log.Info("assignment started", "attempt", scan.Status.Assignment.Attempt, "budget", scan.Status.Assignment.Budget,
 		"model", scan.Status.Assignment.Model)
 	a.metrics.inFlight.Inc()
 	defer a.metrics.inFlight.Dec()
 	outcomes := a.runStages(ctx, scan, log)
-	if cause := context.Cause(ctx); failureIn(outcomes) != nil && isAbandoned(cause) {
-		// It failed because it was stopped.
+	if cause := context.Cause(ctx); failureIn(outcomes) != nil && isRevoked(cause) {
+		// It failed because it was canceled.
 		outcomes[len(outcomes)-1].Failure = &pipeline.Failure{Class: v1alpha1.FailureWorkerLost, Message: cause.Error()}
 		a.metrics.observe(scan.Status.Assignment, outcomes)
 		return nil, cause
@@ -278,9 +286,9 @@ func (a *assignments) attempt(ctx context.Context, r *run, log logr.Logger) ([]p
 	return outcomes, nil
 }
 
-// confirm makes sure that the assignment is current before it is paid for. While the Lease is valid, nobody takes
-// the scan away unheard. If it is not, this process may have been frozen and the event be old: the Lease is
-// renewed first, and then the API server asked.
+// confirm checks that the assignment is current before any tokens are spent on it. While the Lease is valid, the
+// scheduler does not assign the scan to another worker. If the Lease is not valid, this process may have been suspended
+// and the watch event may be old: confirm waits until the Lease is renewed and then reads the scan from the API server.
 func (a *assignments) confirm(ctx context.Context, r *run) error {
 	if a.membership.valid() {
 		return nil
@@ -297,7 +305,7 @@ func (a *assignments) confirm(ctx context.Context, r *run) error {
 		case err == nil && (scan.Status.Assignment == nil || scan.Status.Assignment.ID != r.id):
 			return errSuperseded
 		case err == nil && a.membership.valid():
-			r.latest.CompareAndSwap(known, scan) // an event that came meanwhile is newer or the same
+			r.latest.CompareAndSwap(known, scan) // an event that arrived since is as new or newer
 			return nil
 		}
 		if err := sleep(ctx, a.clock, jittered(delay)); err != nil {
@@ -306,7 +314,7 @@ func (a *assignments) confirm(ctx context.Context, r *run) error {
 	}
 }
 
-// start marks the run as begun, unless it has been stopped: from here on a drain lets it finish.
+// start marks the run as started unless it has been canceled. From then on a drain lets it finish.
 func (a *assignments) start(ctx context.Context, r *run) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -317,16 +325,17 @@ func (a *assignments) start(ctx context.Context, r *run) bool {
 	return true
 }
 
-// runStages calls the runner. A panic there costs the scan an attempt instead of costing all scans their worker.
+// runStages calls the runner. A panic in it counts as a failed attempt of this scan, so that the worker's other scans
+// go on.
 func (a *assignments) runStages(ctx context.Context, scan *v1alpha1.ScanRequest, log logr.Logger) (outcomes []pipeline.Outcome) {
 	started := a.clock.Now()
 	defer func() {
 		if cause := recover(); cause != nil {
-			log.Error(fmt.Errorf("panic: %v", cause), "a stage panicked", "stack", string(debug.Stack()))
+			log.Error(fmt.Errorf("panic: %v", cause), "stage panicked", "stack", string(debug.Stack()))
 			outcomes = []pipeline.Outcome{{
 				Stage: scan.Status.Assignment.Stage, StartedAt: started, FinishedAt: a.clock.Now(),
 				Failure: &pipeline.Failure{
-					Class: v1alpha1.FailureInternal, Message: "a fault in the worker's program; its log has the details",
+					Class: v1alpha1.FailureInternal, Message: "the worker's program failed; its log has the details",
 				},
 			}}
 		}
@@ -338,7 +347,7 @@ func (a *assignments) runStages(ctx context.Context, scan *v1alpha1.ScanRequest,
 	return a.runner.Run(tracing.WithScan(ctx, scan), input, a.stages)
 }
 
-// finish ends the bookkeeping of a run. The scan stays in current until it leaves the watch.
+// finish removes a run from the active ones. The scan stays in current until it leaves the watch.
 func (a *assignments) finish(r *run) {
 	r.cancel(nil)
 	a.mu.Lock()
@@ -349,19 +358,19 @@ func (a *assignments) finish(r *run) {
 	a.ended = make(chan struct{})
 }
 
-// load is how many assignments are on their way.
+// load returns the number of assignments that are being processed.
 func (a *assignments) load() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.active)
 }
 
-// isAbandoned says whether a run was stopped because its outcome is nobody's business any more.
-func isAbandoned(cause error) bool {
+// isRevoked reports whether a run was canceled because its outcome no longer matters.
+func isRevoked(cause error) bool {
 	return errors.Is(cause, errSuperseded) || errors.Is(cause, errDeleted) || errors.Is(cause, errLeaseLost)
 }
 
-// failureIn returns the failure that the outcomes end with, if any.
+// failureIn returns the failure of the last outcome, or nil.
 func failureIn(outcomes []pipeline.Outcome) *pipeline.Failure {
 	if len(outcomes) == 0 {
 		return nil

@@ -65,13 +65,13 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 				scan := assigned(t, "a", "1")
 				a.observe(t.Context(), scan)
 				r.answer("1", classified())
-				a.gone(keyA, errSuperseded)
+				a.removed(keyA, errSuperseded)
 				a.observe(t.Context(), scan.DeepCopy())
 				synctest.Wait()
 			},
 			wantStarted: []string{"1"}, wantReports: []string{"1 Succeeded"},
 		},
-		"the watch begins anew": {
+		"the watch lists again": {
 			events: func(t *testing.T, a *assignments, r *stubRunner) {
 				t.Helper()
 				store := &assignedScans{ctx: t.Context(), assignments: a}
@@ -123,7 +123,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 		"another worker's assignment": {
 			events: func(t *testing.T, a *assignments, _ *stubRunner) {
 				t.Helper()
-				a.observe(t.Context(), assign(t, scanNamed("a"), "1", "somebody"))
+				a.observe(t.Context(), assign(t, scanNamed("a"), "1", "other"))
 				a.observe(t.Context(), scanNamed("b"))
 				synctest.Wait()
 			},
@@ -196,7 +196,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 				runner, rep := newStubRunner(), &stubReporter{}
 				a := testAssignments(runner, 10, rep, newStubMembership(true))
 				tc.events(t, a, runner)
-				started := slices.Sorted(slices.Values(runner.startedIDs())) // goroutines begin in any order
+				started := slices.Sorted(slices.Values(runner.startedIDs())) // goroutines start in any order
 				if diff := cmp.Diff(tc.wantStarted, started, cmpopts.EquateEmpty()); diff != "" {
 					t.Errorf("calls (-want +got):\n%s", diff)
 				}
@@ -204,7 +204,7 @@ func TestEveryAssignmentIsRunOnce(t *testing.T) {
 					t.Errorf("reports (-want +got):\n%s", diff)
 				}
 				if a.load() != 0 {
-					t.Errorf("%d assignments are still on their way", a.load())
+					t.Errorf("%d assignments are still being processed", a.load())
 				}
 			})
 		})
@@ -231,7 +231,7 @@ func TestCapacityIsKept(t *testing.T) {
 	})
 }
 
-// A worker that was frozen reads events that were true when it froze. Nothing of that may be paid for.
+// A worker that was suspended reads old events. It must not spend tokens on them.
 func TestOldEventsAreConfirmedWhenTheLeaseHasExpired(t *testing.T) {
 	notFound := apierrors.NewNotFound(schema.GroupResource{Resource: "scanrequests"}, "a")
 	tests := map[string]struct {
@@ -250,7 +250,7 @@ func TestOldEventsAreConfirmedWhenTheLeaseHasExpired(t *testing.T) {
 		"assigned to another worker": {
 			current: func(t *testing.T, scan *v1alpha1.ScanRequest) *v1alpha1.ScanRequest {
 				t.Helper()
-				return assign(t, release(t, scan), "2", "somebody")
+				return assign(t, release(t, scan), "2", "other")
 			},
 			wantStarted: []string{},
 		},
@@ -337,8 +337,8 @@ func TestLostLease(t *testing.T) {
 				a := testAssignments(runner, 10, rep, newStubMembership(true))
 				a.observe(t.Context(), assigned(t, "a", "1"))
 				synctest.Wait()
-				a.abandon(errLeaseLost)
-				a.adopt("pod-0-fedcba")
+				a.cancelAll(errLeaseLost)
+				a.setIdentity("pod-0-fedcba")
 				synctest.Wait()
 				if diff := cmp.Diff(tc.wantReports, rep.reported()); diff != "" {
 					t.Errorf("reports (-want +got):\n%s", diff)
@@ -378,7 +378,7 @@ func TestOldAssignmentsAreForgotten(t *testing.T) {
 		for i := range 5 * minSweep {
 			scan := assigned(t, "a", strconv.Itoa(i))
 			a.observe(t.Context(), scan)
-			a.gone(client.ObjectKeyFromObject(scan), errSuperseded)
+			a.removed(client.ObjectKeyFromObject(scan), errSuperseded)
 			if i%100 == 0 {
 				pass(20 * time.Second)
 			}
@@ -393,7 +393,7 @@ func TestOldAssignmentsAreForgotten(t *testing.T) {
 	})
 }
 
-// runnerFunc is a Runner whose only outcome a function makes.
+// runnerFunc is a Runner with one outcome, which the function returns.
 type runnerFunc func(context.Context) pipeline.Outcome
 
 func (f runnerFunc) Run(ctx context.Context, _ stages.Scan, _ []v1alpha1.StageName) []pipeline.Outcome {

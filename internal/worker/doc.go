@@ -1,7 +1,6 @@
-// Package worker runs the stages of scans that the scheduler assigns to this process, and writes down how they
-// ended.
+// Package worker runs the stages of scans that the scheduler assigns to this process, and reports their outcomes.
 //
-// A worker is known by its Lease. It sees its assignments through one watch, runs each of them exactly once, and
-// reports with a patch that is dropped if the assignment is no longer current. What happens in the stages is the
-// pipeline's business; this package reads objects, calls the pipeline and patches.
+// A worker registers with a Lease. It receives its assignments through one watch, runs each of them at most once, and
+// reports through scanstatus, which drops an outcome whose assignment is no longer current. Package stages decides what
+// happens in a stage; this package watches, runs and reports.
 package worker

@@ -8,19 +8,19 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// What may follow the drain timeout. Together it is less than the five seconds that the WorkerPool controller puts
-// between the drain timeout and the end of a pod's grace period.
+// Timeouts after the drain timeout. Their sum is less than the five seconds that the WorkerPool controller adds to the
+// drain timeout for a pod's grace period.
 const (
-	// handBackTimeout is how long hand-back and the last writes may take.
+	// handBackTimeout bounds hand-back and the last writes.
 	handBackTimeout = 2500 * time.Millisecond
-	// releaseTimeout is how long the removal of the Lease may take.
+	// releaseTimeout bounds the deletion of the Lease.
 	releaseTimeout = time.Second
-	// stopTimeout is how long the runs may take to notice that all is over.
+	// stopTimeout bounds the wait for canceled runs.
 	stopTimeout = 500 * time.Millisecond
 )
 
-// drain ends the worker's work: nothing new is begun, what runs may finish until the drain timeout or a call of
-// HandBack, and the rest is handed back. It returns when all is written, or when the time for that is over too.
+// drain ends the worker's work. It starts nothing new, lets calls finish until the drain timeout or HandBack, and hands
+// the rest back. It returns when everything is written or handBackTimeout has passed.
 func (w *Worker) drain(ctx context.Context) {
 	w.log.Info("draining", "running", w.assignments.load(), "timeout", w.options.DrainTimeout.String())
 	w.lease.drain()
@@ -40,7 +40,7 @@ func (w *Worker) drain(ctx context.Context) {
 	case <-timeout.C():
 	case <-w.handBack:
 	}
-	w.log.Info("handing back", "running", w.assignments.load())
+	w.log.Info("handing assignments back", "running", w.assignments.load())
 	w.assignments.handBack()
 	end := w.clock.NewTimer(handBackTimeout)
 	defer end.Stop()
@@ -48,16 +48,16 @@ func (w *Worker) drain(ctx context.Context) {
 	case <-idle.Done():
 		w.log.Info("drained")
 	case <-end.C():
-		w.log.Info("leaving with assignments that could not be written; their scans are assigned again",
+		w.log.Info("shutting down with unwritten assignments; their scans will be assigned again",
 			"assignments", w.assignments.load())
 	}
 }
 
-// HandBack cuts a drain short: what runs is stopped and handed back at once. Before the drain it has no effect
-// until the drain begins.
+// HandBack cuts a drain short: running calls are canceled and handed back at once. If no drain has started, it takes
+// effect when one does.
 func (w *Worker) HandBack() { w.handBackOnce.Do(func() { close(w.handBack) }) }
 
-// drain begins nothing new: what has not begun, and what arrives from now on, is handed back.
+// drain hands back the assignments that have not started, and those that arrive from now on.
 func (a *assignments) drain() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -69,7 +69,7 @@ func (a *assignments) drain() {
 	}
 }
 
-// handBack stops what runs, so that it ends as drained.
+// handBack cancels all runs, so that they end as drained.
 func (a *assignments) handBack() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -78,15 +78,15 @@ func (a *assignments) handBack() {
 	}
 }
 
-// drained is the cause with which a run is stopped to be handed back. It does not count as an attempt.
+// drained is the cause of canceling a run to hand it back. It does not count as an attempt.
 func (a *assignments) drained() error {
 	return &pipeline.Failure{
 		Class:   v1alpha1.FailureDrained,
-		Message: "worker " + a.identity + " is shutting down; another one takes over",
+		Message: "worker " + a.identity + " is shutting down; the scan waits for another worker",
 	}
 }
 
-// awaitIdle returns when no assignment is on its way any more, or when ctx ends.
+// awaitIdle returns when no assignment is being processed, or when ctx ends.
 func (a *assignments) awaitIdle(ctx context.Context) {
 	for {
 		a.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Endpoints knows the provider's base URL of every TokenBudget in a namespace, from a watch.
+// Endpoints has the provider's base URL of each TokenBudget in a namespace, from a watch.
 type Endpoints struct {
 	client    client.WithWatch
 	namespace string
@@ -19,20 +19,19 @@ type Endpoints struct {
 	store     cache.Store
 }
 
-// NewEndpoints returns Endpoints that answers fallback for budgets whose spec.endpoint is empty. It knows nothing
-// from the watch until it runs.
+// NewEndpoints returns Endpoints that uses fallback for budgets whose spec.endpoint is empty. The watch starts with Run.
 func NewEndpoints(c client.WithWatch, namespace, fallback string) *Endpoints {
 	return &Endpoints{client: c, namespace: namespace, fallback: fallback, store: cache.NewStore(cache.MetaNamespaceKeyFunc)}
 }
 
-// Run follows the budgets until ctx ends.
+// Run watches the budgets until ctx ends.
 func (e *Endpoints) Run(ctx context.Context) {
 	mirror(ctx, e.client, e.namespace, &v1alpha1.TokenBudget{},
 		func() client.ObjectList { return &v1alpha1.TokenBudgetList{} }, nil, e.store)
 }
 
-// Endpoint returns the base URL of a budget. A budget that the watch has not shown is asked for at the API server:
-// guessing would send one provider's key to another. An error says that it does not exist or cannot be read.
+// Endpoint returns the base URL of a budget. It reads a budget that the watch has not delivered from the API server: a
+// guess could send one provider's key to another. An error means that the budget does not exist or cannot be read.
 func (e *Endpoints) Endpoint(budget string) (string, error) {
 	key := types.NamespacedName{Namespace: e.namespace, Name: budget}
 	object, known, err := e.store.GetByKey(key.String())

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// pass lets time go by and everything that is due happen.
+// pass advances the time and lets everything that is due happen.
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -288,8 +288,10 @@ func (s *stubMembership) renew() {
 func testMetrics() *metrics { return newMetrics(prometheus.NewRegistry(), "vision") }
 
 func testAssignments(runner Runner, capacity int, rep reporter, mem membership) *assignments {
-	a := newAssignments(runner, []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageRule}, capacity, rep, mem,
-		clock.RealClock{}, logr.Discard(), testMetrics())
-	a.adopt(me)
+	a := newAssignments(assignmentsOptions{
+		runner: runner, stages: []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageRule}, capacity: capacity,
+		reporter: rep, membership: mem, clock: clock.RealClock{}, log: logr.Discard(), metrics: testMetrics(),
+	})
+	a.setIdentity(me)
 	return a
 }

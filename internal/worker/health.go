@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// pulseInterval is the time between two proofs that the worker's state can be reached.
+	// pulseInterval is the time between two checks that the locks of the worker's state can be taken.
 	pulseInterval = 5 * time.Second
-	// pulseTimeout is the age of the last proof at which the worker counts as dead. Neither the provider, nor the
-	// API server, nor load can make it that old: only a deadlock or a process that gets no processor time can.
+	// pulseTimeout is the age of the last check at which the worker counts as dead. Neither the provider nor the API
+	// server nor load can delay a check that long. Only a deadlock or a lack of processor time can.
 	pulseTimeout = time.Minute
 )
 
-// Bounds of the health server: it answers probes and scrapes only.
+// Bounds of the health server, which serves only probes and scrapes.
 const (
 	headerTimeout   = 5 * time.Second
 	exchangeTimeout = 30 * time.Second
@@ -46,7 +46,7 @@ func newHealth(clk clock.Clock, l *lease) *health {
 	return h
 }
 
-// pulse proves over and over that the worker is alive until ctx ends: touch takes the locks of the worker's state.
+// pulse checks again and again that the worker is not stuck, until ctx ends. touch takes the locks of its state.
 func (h *health) pulse(ctx context.Context, touch func()) {
 	for {
 		touch()
@@ -60,20 +60,20 @@ func (h *health) pulse(ctx context.Context, touch func()) {
 // live is nil unless the worker is stuck.
 func (h *health) live() error {
 	if age := h.clock.Since(time.Unix(0, h.lastPulse.Load())); age > pulseTimeout {
-		return fmt.Errorf("no sign of life for %s", age.Round(time.Second))
+		return fmt.Errorf("stuck for %s", age.Round(time.Second))
 	}
 	return nil
 }
 
-// ready is nil if the worker can be given work.
+// ready is nil if the worker can take assignments.
 func (h *health) ready() error {
 	switch {
 	case h.lease.isDraining():
 		return errors.New("draining")
 	case !h.synced.Load():
-		return errors.New("the watch of the assignments is not there yet")
+		return errors.New("the watch of the assignments has not synced")
 	case !h.lease.registered():
-		return errors.New("the Lease is not created yet")
+		return errors.New("the Lease has not been created")
 	default:
 		return nil
 	}
@@ -97,7 +97,7 @@ func (h *health) handler(metrics prometheus.Gatherer) http.Handler {
 	return mux
 }
 
-// serve answers on the listener until ctx ends.
+// serve serves the handler until ctx ends.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, log logr.Logger) {
 	server := &http.Server{
 		Handler:           handler,
@@ -116,6 +116,6 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 	})
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		log.Error(err, "the health server stopped")
+		log.Error(err, "health server stopped")
 	}
 }

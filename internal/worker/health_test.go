@@ -38,10 +38,10 @@ func TestReadiness(t *testing.T) {
 		want                         int
 		wantBody                     string
 	}{
-		"starting":           {want: 503, wantBody: "the watch of the assignments is not there yet"},
-		"watching":           {synced: true, want: 503, wantBody: "the Lease is not created yet"},
+		"starting":           {want: 503, wantBody: "the watch of the assignments has not synced"},
+		"watching":           {synced: true, want: 503, wantBody: "the Lease has not been created"},
 		"registered":         {synced: true, registered: true, want: 200, wantBody: "ok"},
-		"the watch was lost": {registered: true, want: 503, wantBody: "the watch of the assignments is not there yet"},
+		"the watch was lost": {registered: true, want: 503, wantBody: "the watch of the assignments has not synced"},
 		"draining":           {synced: true, registered: true, draining: true, want: 503, wantBody: "draining"},
 	}
 	for name, tc := range tests {

@@ -23,23 +23,24 @@ import (
 )
 
 const (
-	// leaseDuration is how long the scheduler trusts a worker that it does not hear of.
+	// leaseDuration is how long the scheduler considers a worker alive after a renewal.
 	leaseDuration = 15 * time.Second
-	// renewInterval is the time between renewals: two may fail before the Lease expires.
+	// renewInterval is the time between renewals. Two may fail before the Lease expires.
 	renewInterval = 5 * time.Second
-	// renewRetryInterval is the time after which a failed renewal is tried again.
+	// renewRetryInterval is the time between a failed renewal and the next attempt.
 	renewRetryInterval = time.Second
-	// renewJitter spreads the renewals of workers that started together, as a share of the interval.
+	// renewJitter is the part of an interval that jitter adds or takes away, so that workers that started together do
+	// not renew together.
 	renewJitter = 0.1
-	// leaseRequestTimeout bounds one request: with the retry interval, three fit into a Lease's duration.
+	// leaseRequestTimeout bounds each request. With the retry interval, three fit into leaseDuration.
 	leaseRequestTimeout = 4 * time.Second
 )
 
-// errLeaseLost ends a registration: the Lease was deleted or taken by somebody else. The scheduler has given this
-// worker's scans to others, or is about to.
-var errLeaseLost = errors.New("the worker's Lease was taken away")
+// errLeaseLost ends a registration: the Lease was deleted or has another holder. The scheduler has assigned this
+// worker's scans to other workers, or is about to.
+var errLeaseLost = errors.New("the worker's Lease was lost")
 
-// registrant is what a worker says of itself in its Lease.
+// registrant is the description of a worker in its Lease.
 type registrant struct {
 	namespace string
 	pool      string
@@ -52,14 +53,14 @@ type registrant struct {
 
 // lease keeps the worker's entry in the registry of workers.
 //
-// A Lease that could not be renewed in time is not given up. The usual cause is an API server that nobody
-// reaches, in which case nobody has replaced this worker either and its calls, which were paid for when they were
-// sent, are worth finishing; and if somebody has, the watch says so for each scan as soon as it is back, and the
-// fence drops the late writes. What such a worker must not do is to begin anything: it may have been frozen, and
-// be reading watch events that were true a minute ago. See assignments.confirm.
+// A Lease that expired is renewed when that is possible again, and calls continue. The usual cause is an outage of the
+// API server. Then the scheduler cannot have replaced this worker either, and its calls are worth finishing because
+// their tokens are spent. If the scheduler has replaced it, the watch reports each lost scan once it reconnects, and
+// the fence drops late writes. But the worker must not start anything: it may have been suspended and may be reading
+// old watch events. See assignments.confirm.
 //
-// A Lease that was deleted or taken is different: that is a decision about this worker. It aborts its calls and
-// registers under a new identity.
+// A Lease that was deleted or has another holder means that the scheduler has given this worker up. It cancels its
+// calls and registers under a new identity.
 type lease struct {
 	registrant
 	client  client.Client
@@ -72,7 +73,7 @@ type lease struct {
 
 	mu        sync.Mutex
 	renewedAt time.Time     // when the last successful request was sent; zero while not registered
-	renewed   chan struct{} // closed at the next success
+	renewed   chan struct{} // closed by the next success
 	object    *coordinationv1.Lease
 }
 
@@ -99,19 +100,19 @@ func (l *lease) keep(ctx context.Context, identity string) error {
 			return ctx.Err()
 		case <-draining:
 			timer.Stop()
-			draining = nil // once is enough: renewals repeat the state from here on
+			draining = nil // renewals carry the state from here on
 		case <-timer.C():
 		}
-		lapsed := !l.valid() // with no failed renewal before it, this process was frozen
+		lapsed := !l.valid() // without a failed renewal before, this process was suspended
 		err := l.renew(ctx, identity)
 		switch {
 		case err == nil:
 			if lapsed || expired {
-				l.log.Info("renewed the Lease after it had expired", "worker", identity)
+				l.log.Info("expired Lease renewed", "worker", identity)
 			}
 			next, expired = renewInterval, false
 		case errors.Is(err, errLeaseLost):
-			l.disown()
+			l.dropLease()
 			return err
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -120,13 +121,13 @@ func (l *lease) keep(ctx context.Context, identity string) error {
 			next = renewRetryInterval
 			if !expired && !l.valid() {
 				expired = true
-				l.log.Info("the Lease expired: it could not be renewed", "worker", identity, "cause", err.Error())
+				l.log.Info("Lease expired: renewal failed", "worker", identity, "cause", err.Error())
 			}
 		}
 	}
 }
 
-// create stores a new Lease, however long that takes. An identity that is taken is errLeaseLost.
+// create creates the Lease and retries until ctx ends. A name that is in use is errLeaseLost.
 func (l *lease) create(ctx context.Context, identity string) error {
 	unsure := false
 	for next := renewRetryInterval; ; next = min(2*next, renewInterval) {
@@ -134,8 +135,8 @@ func (l *lease) create(ctx context.Context, identity string) error {
 		sent := l.clock.Now()
 		err := l.request(ctx, func(ctx context.Context) error { return l.client.Create(ctx, object) })
 		if unsure && apierrors.IsAlreadyExists(err) {
-			// An earlier request was carried out although its answer was lost: the name is random, and nobody
-			// else makes it.
+			// An earlier request was carried out and its answer was lost: the name is random, so the Lease is this
+			// worker's own.
 			err = l.request(ctx, func(ctx context.Context) error {
 				return l.client.Get(ctx, client.ObjectKeyFromObject(object), object)
 			})
@@ -147,10 +148,10 @@ func (l *lease) create(ctx context.Context, identity string) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case apierrors.IsAlreadyExists(err):
-			return fmt.Errorf("register as %s: the name is in use: %w", identity, errLeaseLost)
+			return fmt.Errorf("create Lease %s: the name is in use: %w", identity, errLeaseLost)
 		}
 		l.metrics.renewFailures.Inc()
-		l.log.Info("could not register; trying again", "worker", identity, "cause", err.Error())
+		l.log.Info("registration failed; trying again", "worker", identity, "cause", err.Error())
 		unsure = true
 		if err := sleep(ctx, l.clock, jittered(next)); err != nil {
 			return err
@@ -158,7 +159,7 @@ func (l *lease) create(ctx context.Context, identity string) error {
 	}
 }
 
-// renew says that the worker is alive, and in which state it is.
+// renew updates the time and the state in the Lease.
 func (l *lease) renew(ctx context.Context, identity string) error {
 	l.mu.Lock()
 	object := l.object.DeepCopy()
@@ -170,7 +171,7 @@ func (l *lease) renew(ctx context.Context, identity string) error {
 			l.stamp(object, sent)
 			err := l.client.Update(ctx, object)
 			if apierrors.IsConflict(err) {
-				// Somebody has changed it: it may be a label, it may be the holder.
+				// Another client changed it: perhaps a label, perhaps the holder.
 				err = l.client.Get(ctx, client.ObjectKeyFromObject(object), object)
 				if err == nil && ptr.Deref(object.Spec.HolderIdentity, "") == identity {
 					continue
@@ -191,7 +192,7 @@ func (l *lease) renew(ctx context.Context, identity string) error {
 	})
 }
 
-// release deletes the Lease, so that the worker is known to have left. The caller must have ended keep.
+// release deletes the Lease, so that the scheduler knows at once that the worker has left. keep must have returned.
 func (l *lease) release(ctx context.Context) error {
 	l.mu.Lock()
 	object := l.object
@@ -204,7 +205,7 @@ func (l *lease) release(ctx context.Context) error {
 			return l.client.Delete(ctx, object, client.Preconditions{UID: &object.UID})
 		})
 		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-			return nil // a conflict means that the name belongs to another Lease now
+			return nil // a conflict means that another Lease has the name now
 		}
 		if sleep(ctx, l.clock, jittered(renewRetryInterval)) != nil {
 			return fmt.Errorf("delete Lease %s: %w", object.Name, err)
@@ -212,10 +213,10 @@ func (l *lease) release(ctx context.Context) error {
 	}
 }
 
-// drain marks the Lease as draining, at once and with every renewal from now on.
+// drain marks the Lease as draining, at once and in every later renewal.
 func (l *lease) drain() { l.drainOnce.Do(func() { close(l.draining) }) }
 
-// isDraining says whether drain was called.
+// isDraining reports whether drain was called.
 func (l *lease) isDraining() bool {
 	select {
 	case <-l.draining:
@@ -225,22 +226,22 @@ func (l *lease) isDraining() bool {
 	}
 }
 
-// registered says whether the Lease exists as far as known.
+// registered reports whether the Lease exists, as far as this worker knows.
 func (l *lease) registered() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.renewedAt.IsZero()
 }
 
-// valid says whether the scheduler still trusts this worker: the Lease was renewed within its duration, counted
-// from when the renewal was sent.
+// valid reports whether the scheduler considers this worker alive: the Lease was renewed within its duration, measured
+// from the time at which the renewal was sent.
 func (l *lease) valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.renewedAt.IsZero() && l.clock.Since(l.renewedAt) < leaseDuration
 }
 
-// awaitValid returns when the Lease is valid, or with the cause of ctx's end.
+// awaitValid returns nil once the Lease is valid, or the cause of ctx's end.
 func (l *lease) awaitValid(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -257,7 +258,7 @@ func (l *lease) awaitValid(ctx context.Context) error {
 	}
 }
 
-// succeeded notes what the API server has stored.
+// succeeded records the Lease that the API server has stored.
 func (l *lease) succeeded(sent time.Time, object *coordinationv1.Lease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -266,28 +267,28 @@ func (l *lease) succeeded(sent time.Time, object *coordinationv1.Lease) {
 	l.renewed = make(chan struct{})
 }
 
-// forget notes that the Lease is not kept any more. The object stays known: it may be there to be deleted.
+// forget records that the Lease is no longer renewed. The object is kept, so that release can delete it.
 func (l *lease) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.renewedAt = time.Time{}
 }
 
-// disown notes that the stored Lease is not this worker's any more, so that it does not delete it.
-func (l *lease) disown() {
+// dropLease records that the stored Lease is no longer this worker's, so that release does not delete it.
+func (l *lease) dropLease() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.object = nil
 }
 
-// request bounds one request in time.
+// request runs do with a timeout.
 func (*lease) request(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseRequestTimeout)
 	defer cancel()
 	return do(ctx)
 }
 
-// describe is the Lease as it is first stored.
+// describe returns the Lease to create.
 func (l *lease) describe(identity string) *coordinationv1.Lease {
 	now := l.clock.Now()
 	object := &coordinationv1.Lease{
@@ -310,14 +311,14 @@ func (l *lease) describe(identity string) *coordinationv1.Lease {
 		},
 	}
 	if l.podUID != "" {
-		// The garbage collector removes the Leases of pods that could not do so themselves.
+		// The garbage collector deletes the Lease with the pod if the worker cannot.
 		object.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: l.pod, UID: l.podUID}}
 	}
 	l.stamp(object, now)
 	return object
 }
 
-// stamp sets what every renewal sets.
+// stamp sets the fields that each renewal changes.
 func (l *lease) stamp(object *coordinationv1.Lease, now time.Time) {
 	state := v1alpha1.WorkerActive
 	if l.isDraining() {
@@ -327,12 +328,12 @@ func (l *lease) stamp(object *coordinationv1.Lease, now time.Time) {
 	object.Spec.RenewTime = &metav1.MicroTime{Time: now}
 }
 
-// jittered is d, more or less.
+// jittered returns d with renewJitter applied.
 func jittered(d time.Duration) time.Duration {
 	return d + time.Duration((2*rand.Float64()-1)*renewJitter*float64(d))
 }
 
-// sleep waits for d, or returns the cause of ctx's end.
+// sleep waits for d. It returns the cause of ctx's end if that comes first.
 func sleep(ctx context.Context, clk clock.Clock, d time.Duration) error {
 	timer := clk.NewTimer(d)
 	defer timer.Stop()

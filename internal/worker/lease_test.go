@@ -127,7 +127,7 @@ func TestLeaseSurvivesAnAPIServerThatIsDown(t *testing.T) {
 			t.Error("the Lease is valid although it was not renewed for its whole duration")
 		}
 		if !l.registered() {
-			t.Error("the registration was given up although nobody took it away")
+			t.Error("the registration was given up although the Lease was not lost")
 		}
 		if got := testutil.ToFloat64(l.metrics.renewFailures); got < 5 {
 			t.Errorf("%v failures counted, want one a second after the first", got)
@@ -168,14 +168,14 @@ func TestLeaseTakenByOthers(t *testing.T) {
 			change: func(t *testing.T, c client.Client) {
 				t.Helper()
 				object := getLease(t, c)
-				object.Spec.HolderIdentity = new("somebody")
+				object.Spec.HolderIdentity = new("other")
 				if err := c.Update(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
 			},
 			wantLost: true,
 		},
-		"released by somebody": {
+		"released by another client": {
 			change: func(t *testing.T, c client.Client) {
 				t.Helper()
 				object := getLease(t, c)
@@ -186,7 +186,7 @@ func TestLeaseTakenByOthers(t *testing.T) {
 			},
 			wantLost: true,
 		},
-		"labeled by somebody": {
+		"labeled by another client": {
 			change: func(t *testing.T, c client.Client) {
 				t.Helper()
 				object := getLease(t, c)
@@ -221,7 +221,7 @@ func TestLeaseTakenByOthers(t *testing.T) {
 					t.Errorf("after the release the Lease exists: %t, want %t", exists, wantExists)
 				}
 				if !tc.wantLost && before.Labels["team"] != "a" {
-					t.Error("the renewal has removed somebody's label")
+					t.Error("the renewal removed another client's label")
 				}
 			})
 		})

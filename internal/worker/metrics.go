@@ -10,8 +10,8 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// maxModels is how many models get a label value of their own. Budgets list the models there are; the bound holds
-// even if they are changed all the time.
+// maxModels is the number of models with a label value of their own. It bounds the series even if the models of budgets
+// change all the time.
 const maxModels = 64
 
 // otherModels is the label value of all models beyond maxModels.
@@ -38,11 +38,11 @@ func newMetrics(registry prometheus.Registerer, pool string) *metrics {
 		models: map[string]struct{}{},
 		capacity: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "scan_worker_capacity", ConstLabels: labels,
-			Help: "Scans this worker runs at a time.",
+			Help: "Maximum number of scans that this worker runs at a time.",
 		}),
 		assignments: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "scan_worker_assignments", ConstLabels: labels,
-			Help: "Assignments this worker holds, from the watch event to the end of the status write.",
+			Help: "Assignments of this worker, from the watch event to the end of the status write.",
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "scan_worker_calls_in_flight", ConstLabels: labels,
@@ -50,29 +50,29 @@ func newMetrics(registry prometheus.Registerer, pool string) *metrics {
 		}),
 		stageSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "scan_worker_stage_duration_seconds", ConstLabels: labels,
-			Help:    "Time one try of a stage took, by how it ended: a stage state or a failure class.",
+			Help:    "Duration of one try of a stage, by outcome: a stage state or a failure class.",
 			Buckets: []float64{.001, .01, .1, .5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, 120},
 		}, []string{"stage", "outcome", "model"}),
 		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_worker_tokens_total", ConstLabels: labels,
-			Help: "Tokens the provider reported. Kind cached_input is a part of kind input.",
+			Help: "Tokens that the provider reported. Kind cached_input is a part of kind input.",
 		}, []string{"stage", "model", "kind"}),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_worker_status_writes_total", ConstLabels: labels,
-			Help: "Reports of assignments by what became of them: written, unchanged, fenced, deleted, rejected or abandoned.",
+			Help: "Status writes by result: written, unchanged, fenced, deleted, rejected or abandoned.",
 		}, []string{"result"}),
 		writeRetries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "scan_worker_status_write_retries_total", ConstLabels: labels,
-			Help: "Status patches that were tried again after a conflict or an error.",
+			Help: "Retries of status writes after a conflict or an error.",
 		}),
 		renewFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "scan_worker_lease_renewal_failures_total", ConstLabels: labels,
-			Help: "Requests to create or renew the worker's Lease that failed.",
+			Help: "Failed requests to create or renew the worker's Lease.",
 		}),
 	}
 	registry.MustRegister(m.capacity, m.assignments, m.inFlight, m.stageSeconds, m.tokens, m.writes, m.writeRetries, m.renewFailures)
 	for _, result := range reportResults {
-		m.writes.WithLabelValues(string(result)) // a series that is there from the start can be alerted on
+		m.writes.WithLabelValues(string(result)) // alerts need a series that exists from the start
 	}
 	return m
 }
@@ -96,7 +96,7 @@ func (m *metrics) observe(assignment *v1alpha1.Assignment, outcomes []pipeline.O
 	}
 }
 
-// outcomeLabel names how a try ended: the failure's class, or the stage's state.
+// outcomeLabel is the class of the failure or, without one, the state of the stage.
 func outcomeLabel(o pipeline.Outcome) string {
 	if o.Failure != nil {
 		return string(o.Failure.Class)
@@ -104,7 +104,7 @@ func outcomeLabel(o pipeline.Outcome) string {
 	return string(o.State)
 }
 
-// modelLabel bounds the number of models that are told apart.
+// modelLabel returns the label value of a model, and otherModels once there are maxModels of them.
 func (m *metrics) modelLabel(model string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -118,7 +118,7 @@ func (m *metrics) modelLabel(model string) string {
 	return model
 }
 
-// elapsed is how long the outcomes took from the first start to the last end.
+// elapsed is the time from the start of the first outcome to the end of the last.
 func elapsed(outcomes []pipeline.Outcome) time.Duration {
 	if len(outcomes) == 0 {
 		return 0

@@ -18,16 +18,15 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// watchBackoff is the time between attempts to reach the API server for a watch. client-go's own default goes up
-// to a minute; work that waits in a pool costs more than a request every five seconds.
+// watchBackoff is the time between attempts to start a watch. The default of client-go grows to a minute; scans that
+// wait for a worker cost more than one request every five seconds.
 var watchBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 5 * time.Second}
 
-// mirror keeps store equal to what the API server has of example's kind in the namespace until ctx ends. A nil
-// selector selects everything.
-// The store's methods are called one at a time, in the order of the changes.
+// mirror keeps store equal to the objects of example's kind in a namespace until ctx ends. A nil selector selects all of
+// them. The store's methods are called one at a time, in the order of the changes.
 func mirror(ctx context.Context, c client.WithWatch, namespace string, example client.Object, newList func() client.ObjectList, selector fields.Selector, store cache.ReflectorStore) {
 	options := func(raw *metav1.ListOptions) *client.ListOptions {
-		// A client.ListOptions overrides what it repeats from the raw options, so it must repeat the paging.
+		// The fields of client.ListOptions replace those of the raw options, so the paging must be copied.
 		return &client.ListOptions{
 			Namespace: namespace, FieldSelector: selector, Limit: raw.Limit, Continue: raw.Continue, Raw: raw,
 		}
@@ -45,7 +44,7 @@ func mirror(ctx context.Context, c client.WithWatch, namespace string, example c
 	cache.NewReflectorWithOptions(source, example, store, cache.ReflectorOptions{Backoff: &backoff}).RunWithContext(ctx)
 }
 
-// syncedStore is a store that tells when it was first filled.
+// syncedStore is a store that signals when it was first filled.
 type syncedStore struct {
 	cache.ReflectorStore
 	once   sync.Once
@@ -65,13 +64,13 @@ func (s *syncedStore) Replace(list []any, resourceVersion string) error {
 	return err
 }
 
-// assignedScans passes what the watch shows on to the assignments. It keeps nothing itself.
+// assignedScans passes the events of the watch to the assignments. It stores nothing itself.
 type assignedScans struct {
-	ctx         context.Context //nolint:containedctx // the reflector's store has no room for it in its methods
+	ctx         context.Context //nolint:containedctx // the methods of a reflector's store take no context
 	assignments *assignments
 }
 
-// Add passes on a scan that was assigned to this worker.
+// Add handles a scan that was assigned to this worker.
 func (s *assignedScans) Add(object any) error {
 	scan, err := scanIn(object)
 	if err == nil {
@@ -80,19 +79,19 @@ func (s *assignedScans) Add(object any) error {
 	return err
 }
 
-// Update passes on a scan that was changed while it is assigned to this worker.
+// Update handles a change of a scan that is assigned to this worker.
 func (s *assignedScans) Update(object any) error { return s.Add(object) }
 
-// Delete passes on that a scan was deleted, or is no longer assigned to this worker.
+// Delete handles a scan that was deleted or is no longer assigned to this worker.
 func (s *assignedScans) Delete(object any) error {
 	scan, err := scanIn(object)
 	if err == nil {
-		s.assignments.gone(client.ObjectKeyFromObject(scan), errSuperseded)
+		s.assignments.removed(client.ObjectKeyFromObject(scan), errSuperseded)
 	}
 	return err
 }
 
-// Replace passes on all scans that are assigned to this worker.
+// Replace handles the list of all scans that are assigned to this worker.
 func (s *assignedScans) Replace(objects []any, _ string) error {
 	scans := make(map[types.NamespacedName]struct{}, len(objects))
 	for _, object := range objects {
@@ -102,7 +101,7 @@ func (s *assignedScans) Replace(objects []any, _ string) error {
 		}
 		scans[client.ObjectKeyFromObject(scan)] = struct{}{}
 	}
-	s.assignments.retain(scans)
+	s.assignments.replaceAll(scans)
 	for _, object := range objects {
 		if err := s.Add(object); err != nil {
 			return err
@@ -111,14 +110,14 @@ func (s *assignedScans) Replace(objects []any, _ string) error {
 	return nil
 }
 
-// Resync does nothing: what was passed on needs no repetition.
+// Resync does nothing: no event needs to be repeated.
 func (*assignedScans) Resync() error { return nil }
 
 func scanIn(object any) (*v1alpha1.ScanRequest, error) {
 	scan, ok := object.(*v1alpha1.ScanRequest)
 	if !ok {
-		return nil, fmt.Errorf("the watch of ScanRequests showed a %T", object)
+		return nil, fmt.Errorf("read a watch event: got a %T, want a ScanRequest", object)
 	}
-	scan.ManagedFields = nil // half of the object, and of no use here
+	scan.ManagedFields = nil // half of the object, and not used here
 	return scan, nil
 }

@@ -22,42 +22,42 @@ import (
 // MaxCapacity is the most scans one worker may run at a time: the bound of a WorkerPool's concurrencyPerWorker.
 const MaxCapacity = 5000
 
-// Options say who a worker is and what it works with.
+// Options configure a Worker.
 type Options struct {
-	// Namespace is where the scans, the Lease and the budgets are.
+	// Namespace is the namespace of the scans, the Lease and the budgets.
 	Namespace string
-	// Pool names the WorkerPool. It becomes a label's value.
+	// Pool is the name of the WorkerPool. It becomes a label value.
 	Pool string
-	// Track is v1alpha1.TrackStable, TrackCanary or empty, which means stable.
+	// Track is v1alpha1.TrackStable or TrackCanary. Empty means stable.
 	Track string
 	// Stages are the pool's stages.
 	Stages []v1alpha1.StageName
-	// Capacity is how many scans run at a time, 1 to MaxCapacity.
+	// Capacity is the number of scans that run at a time, 1 to MaxCapacity.
 	Capacity int
-	// Pod is the name of the worker's pod. The Lease's name begins with it.
+	// Pod is the name of the worker's pod. The name of the Lease starts with it.
 	Pod string
-	// PodUID makes the Lease go with the pod. It may be empty.
+	// PodUID makes the pod the owner of the Lease. It may be empty.
 	PodUID types.UID
-	// DrainTimeout is how long running calls may go on after Run was told to stop. Hand-back and the removal of
-	// the Lease take up to four seconds more.
+	// DrainTimeout is how long running calls may continue after the context of Run ends. Releasing the rest and
+	// deleting the Lease takes up to four seconds more.
 	DrainTimeout time.Duration
 
-	// Client reads, writes and watches at the API server; it must not be a cache.
+	// Client reads, writes and watches. It must not read from a cache.
 	Client client.WithWatch
-	// LeaseClient is used for the Lease. It should not share its rate limit with Client: a worker with many
-	// results to write must not miss its renewals.
+	// LeaseClient writes the Lease. It should not share a rate limit with Client, so that a worker with many outcomes
+	// to write does not miss a renewal.
 	LeaseClient client.Client
 	// Runner runs the stages.
 	Runner Runner
-	// Clock is the clock of everything but the calls' deadlines.
+	// Clock is the source of time for everything but the deadlines of calls.
 	Clock clock.Clock
 	// Log receives one line per change of state.
 	Log logr.Logger
-	// Registry takes the worker's metrics.
+	// Registry receives the worker's metrics.
 	Registry prometheus.Registerer
-	// Gatherer is what /metrics shows.
+	// Gatherer provides what /metrics serves.
 	Gatherer prometheus.Gatherer
-	// Listener is where /healthz, /readyz and /metrics are served; nil for nowhere. Run closes it.
+	// Listener serves /healthz, /readyz and /metrics; nil disables them. Run closes it.
 	Listener net.Listener
 }
 
@@ -69,7 +69,7 @@ func (o *Options) validate() error {
 		return fmt.Errorf("pool %q: must be the name of a WorkerPool %v", o.Pool, problems)
 	}
 	if len(o.Stages) == 0 {
-		return errors.New("stages: there must be at least one")
+		return errors.New("stages: at least one is required")
 	}
 	if o.Capacity < 1 || o.Capacity > MaxCapacity {
 		return fmt.Errorf("capacity %d: must be 1 to %d", o.Capacity, MaxCapacity)
@@ -93,7 +93,7 @@ type Worker struct {
 	handBack     chan struct{}
 }
 
-// New returns a worker that has not begun, or an error that names the option that is wrong.
+// New returns a worker. The error names the option that is not valid.
 func New(options Options) (*Worker, error) {
 	if err := options.validate(); err != nil {
 		return nil, err
@@ -103,20 +103,23 @@ func New(options Options) (*Worker, error) {
 		namespace: options.Namespace, pool: options.Pool, track: options.Track, stages: options.Stages, capacity: options.Capacity,
 		pod: options.Pod, podUID: options.PodUID,
 	}, options.LeaseClient, options.Clock, options.Log, m)
-	reporter := newStatusReporter(options.Client, options.Clock, options.Log, m)
 	return &Worker{
 		options: options, clock: options.Clock, log: options.Log, lease: l,
-		assignments: newAssignments(options.Runner, options.Stages, options.Capacity, reporter, l, options.Clock, options.Log, m),
-		health:      newHealth(options.Clock, l),
-		handBack:    make(chan struct{}),
+		assignments: newAssignments(assignmentsOptions{
+			runner: options.Runner, stages: options.Stages, capacity: options.Capacity,
+			reporter:   newStatusReporter(options.Client, options.Clock, options.Log, m),
+			membership: l, clock: options.Clock, log: options.Log, metrics: m,
+		}),
+		health:   newHealth(options.Clock, l),
+		handBack: make(chan struct{}),
 	}, nil
 }
 
-// Run works until ctx ends, then drains, and returns when the worker has left the registry.
+// Run processes assignments until ctx ends, then drains, and returns when the Lease is deleted.
 func (w *Worker) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	life, end := context.WithCancel(context.WithoutCancel(ctx)) // of everything that goes on during a drain
+	life, end := context.WithCancel(context.WithoutCancel(ctx)) // of what continues during a drain
 	defer end()
 	if w.options.Listener != nil {
 		parts.Go(func() { serve(life, w.options.Listener, w.health.handler(w.options.Gatherer), w.log) })
@@ -133,7 +136,7 @@ func (w *Worker) Run(ctx context.Context) {
 	left := make(chan struct{})
 	parts.Go(func() {
 		defer close(left)
-		w.belong(membership, life)
+		w.registerLoop(membership, life)
 	})
 
 	<-ctx.Done()
@@ -143,7 +146,7 @@ func (w *Worker) Run(ctx context.Context) {
 	release, cancel := context.WithTimeout(life, releaseTimeout)
 	defer cancel()
 	if err := w.lease.release(release); err != nil {
-		w.log.Error(err, "could not remove the Lease; it expires")
+		w.log.Error(err, "Lease not deleted; it will expire")
 	}
 	end()
 	stopped, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -151,28 +154,28 @@ func (w *Worker) Run(ctx context.Context) {
 	w.assignments.awaitIdle(stopped)
 }
 
-// belong keeps the worker registered until ctx ends, under a new identity whenever the Lease was taken away. life
-// is the context of the runs.
-func (w *Worker) belong(ctx, life context.Context) {
+// registerLoop keeps the worker registered until ctx ends, under a new identity after each loss of the Lease. life is
+// the context of the runs.
+func (w *Worker) registerLoop(ctx, life context.Context) {
 	for {
 		identity := newIdentity(w.options.Pod)
-		err := w.serveAs(ctx, life, identity)
+		err := w.runRegistration(ctx, life, identity)
 		if ctx.Err() != nil {
 			return
 		}
-		w.log.Info("the registration was lost", "worker", identity, "cause", err.Error())
-		w.assignments.abandon(errLeaseLost)
+		w.log.Info("registration lost", "worker", identity, "cause", err.Error())
+		w.assignments.cancelAll(errLeaseLost)
 		if sleep(ctx, w.clock, jittered(renewRetryInterval)) != nil {
 			return
 		}
 	}
 }
 
-// serveAs is one registration: the watch of the identity's assignments, and the Lease as soon as the watch is
-// there, so that nothing is assigned to a worker that does not listen.
-func (w *Worker) serveAs(ctx, life context.Context, identity string) error {
+// runRegistration runs one registration: it watches the assignments of an identity and, once the watch has synced,
+// creates and renews the Lease. In this order nothing is assigned to a worker that would not see it.
+func (w *Worker) runRegistration(ctx, life context.Context, identity string) error {
 	ctx, cancel := context.WithCancel(ctx)
-	w.assignments.adopt(identity)
+	w.assignments.setIdentity(identity)
 	store := newSyncedStore(&assignedScans{ctx: life, assignments: w.assignments})
 	var watching sync.WaitGroup
 	defer watching.Wait()

@@ -225,7 +225,7 @@ func TestOptionsAreChecked(t *testing.T) {
 			tc.change(&options)
 			_, err := New(options)
 			if tc.wantErr == "" && err != nil || tc.wantErr != "" && (err == nil || !strings.HasPrefix(err.Error(), tc.wantErr)) {
-				t.Errorf("New: %v, want an error that begins with %q", err, tc.wantErr)
+				t.Errorf("New: %v, want an error that starts with %q", err, tc.wantErr)
 			}
 		})
 	}
