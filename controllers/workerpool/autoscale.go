@@ -63,7 +63,7 @@ func (r *Reconciler) decide(scope *poolScope) autoscale.Decision {
 	in.Manual = manualReplicas(scope.pool, m.replicas, len(scope.deployments) > 0)
 	if !known && in.Manual == nil && len(scope.deployments) > 0 {
 		return autoscale.Decision{
-			From: m.replicas, Replicas: m.replicas, Recommended: m.replicas, Wanted: m.replicas,
+			From: m.replicas, Replicas: m.replicas, Recommended: m.replicas, Needed: m.replicas,
 			LimitedBy: scope.pool.Status.LimitedBy, Why: "the load is not known yet",
 		}
 	}

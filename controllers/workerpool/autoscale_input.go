@@ -21,7 +21,7 @@ func loadOf(d *scheduler.PoolDemand) autoscale.Load {
 	load := autoscale.Load{Queued: d.QueuedShare, InFlight: d.InFlight - d.Draining, Unmetered: d.Unmetered}
 	for i := range d.Supplies {
 		s := &d.Supplies[i]
-		load.Feeds = append(load.Feeds, autoscale.Feed{
+		load.Supplies = append(load.Supplies, autoscale.BudgetSupply{
 			TokensPerMinute: s.TokensPerMinute, RequestsPerMinute: s.RequestsPerMinute,
 			Available: s.Available, QuotaLeft: s.QuotaLeft, Hold: holdOf(s.Hold),
 			Here: autoscale.Cost(s.Here), Everywhere: autoscale.Cost(s.Everywhere),

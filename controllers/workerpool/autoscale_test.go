@@ -140,12 +140,12 @@ func TestBurstOnAnEmptyPool(t *testing.T) {
 	if got := w.replicas("vision-workers"); got != 8 || w.n.Applies != before+1 {
 		t.Errorf("%d workers after %d writes, want 8 after one", got, w.n.Applies-before)
 	}
-	w.wantEvent("0 → 8: 1000 calls wanted, tokens feed ", ", 100 per worker, at most 8 workers")
+	w.wantEvent("0 → 8: 1000 calls to run, budgets allow ", ", 100 per worker, at most 8 workers")
 	w.clk.Step(statusthrottle.Interval)
 	w.reconcile()
 	p := w.pool()
 	limited := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionScalingLimited)
-	if p.Status.LimitedBy != v1alpha1.LimitedByMaxReplicas || limited.Status != metav1.ConditionTrue || !strings.Contains(limited.Message, "10 workers wanted, 8 given") {
+	if p.Status.LimitedBy != v1alpha1.LimitedByMaxReplicas || limited.Status != metav1.ConditionTrue || !strings.Contains(limited.Message, "10 workers needed, 8 allowed") {
 		t.Errorf("limited by %s, %+v", p.Status.LimitedBy, limited)
 	}
 	if p.Status.ReadyReplicas != 0 || p.Status.DesiredReplicas != 8 || p.Status.TokensLastMinute != 0 ||
@@ -164,7 +164,7 @@ func TestBurstOnAnEmptyPool(t *testing.T) {
 	if got := w.replicas("vision-workers"); got != 0 {
 		t.Errorf("%d workers after five minutes without work, want none", got)
 	}
-	w.wantEvent("8 → 0: 0 calls wanted")
+	w.wantEvent("8 → 0: 0 calls to run")
 }
 
 // TestLoadUnknown: a new leader that does not know the load yet changes nothing.
@@ -203,15 +203,15 @@ func TestScaleByHand(t *testing.T) {
 		t.Errorf("%d workers by %s, want 6 by hand", got, w.pool().Status.LimitedBy)
 	}
 	w.clk.Step(settled)
-	w.wantEvent("0 → 3: 250 calls wanted")
-	w.wantEvent("3 → 6: autoscaling is off; 800 calls wanted")
+	w.wantEvent("0 → 3: 250 calls to run")
+	w.wantEvent("3 → 6: autoscaling is off; 800 calls to run")
 	w.update(func(p *v1alpha1.WorkerPool) { p.Annotations = nil })
 	w.reconcile()
 	if got := w.replicas("vision-workers"); got != 8 {
 		t.Errorf("%d workers when autoscaling is on again, want 8", got)
 	}
 	w.wantEvent("ReplicasIgnored", "spec.replicas is 6, but autoscaling is on", "scan.growbin.app/autoscaling=paused")
-	w.wantEvent("6 → 8: 800 calls wanted")
+	w.wantEvent("6 → 8: 800 calls to run")
 	w.reconcile()
 	w.wantNoEvent()
 }

@@ -17,76 +17,84 @@ const (
 	defaultPercent    = 100
 )
 
-// rulesOf are a direction's rules; nil where spec.behavior says nothing about the direction. A pool then grows in one
-// step, unlike a HorizontalPodAutoscaler, and shrinks as one does.
-func rulesOf(b *autoscalingv2.HorizontalPodAutoscalerBehavior, up bool) *autoscalingv2.HPAScalingRules {
+// direction is the direction of a change.
+type direction int64
+
+const (
+	scaleUp   direction = 1
+	scaleDown direction = -1
+)
+
+// behavior is one direction of a spec.behavior. Its rules are nil if spec.behavior does not define the direction: the
+// pool then grows in one step, unlike with a HorizontalPodAutoscaler, and shrinks as with one.
+type behavior struct {
+	direction direction
+	rules     *autoscalingv2.HPAScalingRules
+}
+
+func behaviorOf(b *autoscalingv2.HorizontalPodAutoscalerBehavior, d direction) behavior {
 	switch {
 	case b == nil:
-		return nil
-	case up:
-		return b.ScaleUp
+		return behavior{direction: d}
+	case d == scaleUp:
+		return behavior{direction: d, rules: b.ScaleUp}
 	default:
-		return b.ScaleDown
+		return behavior{direction: d, rules: b.ScaleDown}
 	}
 }
 
-// window is a direction's stabilization window.
-func window(rules *autoscalingv2.HPAScalingRules, up bool) time.Duration {
+// window is the stabilization window.
+func (b behavior) window() time.Duration {
 	switch {
-	case rules != nil && rules.StabilizationWindowSeconds != nil:
-		return time.Duration(*rules.StabilizationWindowSeconds) * time.Second
-	case up:
+	case b.rules != nil && b.rules.StabilizationWindowSeconds != nil:
+		return time.Duration(*b.rules.StabilizationWindowSeconds) * time.Second
+	case b.direction == scaleUp:
 		return defaultUpWindow
 	default:
 		return defaultDownWindow
 	}
 }
 
-// tolerated says whether the calls differ so little from what the present workers hold that nothing is changed.
-func tolerated(rules *autoscalingv2.HPAScalingRules, fill float64) bool {
-	return rules != nil && rules.Tolerance != nil && math.Abs(fill-1) <= rules.Tolerance.AsApproximateFloat64()
+// tolerates reports whether the calls differ so little from the capacity of the present workers that nothing changes.
+func (b behavior) tolerates(fill float64) bool {
+	return b.rules != nil && b.rules.Tolerance != nil && math.Abs(fill-1) <= b.rules.Tolerance.AsApproximateFloat64()
 }
 
-func selectPolicy(rules *autoscalingv2.HPAScalingRules) autoscalingv2.ScalingPolicySelect {
-	if rules == nil || rules.SelectPolicy == nil {
+func (b behavior) selectPolicy() autoscalingv2.ScalingPolicySelect {
+	if b.rules == nil || b.rules.SelectPolicy == nil {
 		return autoscalingv2.MaxChangePolicySelect
 	}
-	return *rules.SelectPolicy
+	return *b.rules.SelectPolicy
 }
 
-// policies are a direction's policies.
-func policies(rules *autoscalingv2.HPAScalingRules, up bool) []autoscalingv2.HPAScalingPolicy {
+func (b behavior) policies() []autoscalingv2.HPAScalingPolicy {
 	percent := autoscalingv2.HPAScalingPolicy{Type: autoscalingv2.PercentScalingPolicy, Value: defaultPercent, PeriodSeconds: defaultPeriod}
 	switch {
-	case rules != nil && len(rules.Policies) > 0:
-		return rules.Policies
-	case up && rules == nil:
+	case b.rules != nil && len(b.rules.Policies) > 0:
+		return b.rules.Policies
+	case b.direction == scaleDown:
+		return []autoscalingv2.HPAScalingPolicy{percent}
+	case b.rules == nil:
 		return []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PodsScalingPolicy, Value: math.MaxInt32, PeriodSeconds: defaultPeriod}}
-	case up:
+	default:
 		return []autoscalingv2.HPAScalingPolicy{
 			{Type: autoscalingv2.PodsScalingPolicy, Value: defaultUpPods, PeriodSeconds: defaultPeriod}, percent,
 		}
-	default:
-		return []autoscalingv2.HPAScalingPolicy{percent}
 	}
 }
 
-// proposal is the number of workers a policy allows, from the number at the beginning of its period. A percentage is
-// rounded up when growing and down when shrinking, which is what a HorizontalPodAutoscaler does.
-func proposal(start int32, p autoscalingv2.HPAScalingPolicy, up bool) int32 {
-	change := int64(p.Value)
-	sign := int64(-1)
-	if up {
-		sign = 1
+// proposal is the number of workers that a policy allows, given the number at the beginning of its period. A
+// percentage is rounded up when growing and down when shrinking, as in a HorizontalPodAutoscaler.
+func (b behavior) proposal(start int32, p autoscalingv2.HPAScalingPolicy) int32 {
+	change := int64(b.direction) * int64(p.Value)
+	if p.Type != autoscalingv2.PercentScalingPolicy {
+		return clampInt32(int64(start) + change)
 	}
-	if p.Type == autoscalingv2.PercentScalingPolicy {
-		result := int64(start) * (100 + sign*change)
-		if up {
-			result += 99
-		}
-		return clampInt32(result / 100)
+	result := int64(start) * (100 + change)
+	if b.direction == scaleUp {
+		result += 99
 	}
-	return clampInt32(int64(start) + sign*change)
+	return clampInt32(result / 100)
 }
 
 func clampInt32(v int64) int32 { return int32(min(max(v, math.MinInt32), math.MaxInt32)) }

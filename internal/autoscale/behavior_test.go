@@ -11,7 +11,7 @@ import (
 
 var t0 = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 
-// pool is a pool without budgets that is driven through time: its calls are what a worker holds, one each.
+// pool is a pool without budgets, driven through time. A worker holds one call.
 type pool struct {
 	in      Input
 	history History
@@ -24,7 +24,7 @@ func newPool(workers int32, behavior *autoscalingv2.HorizontalPodAutoscalerBehav
 	}}
 }
 
-// decide decides for a number of calls and does what was decided.
+// decide decides for a number of calls and applies the decision.
 func (p *pool) decide(calls int) Decision {
 	p.in.Queued = calls
 	d := Decide(p.in, &p.history)
@@ -116,7 +116,7 @@ func TestBehavior(t *testing.T) {
 		"percent from zero gives the first worker": {
 			behavior: up(rules(0, "", percent(100, 15))), from: 0, calls: 9, every: 15 * time.Second, want: []int32{1, 2, 4, 8, 9},
 		},
-		"a window up does not hold the first worker back": {
+		"a window up does not delay the first worker": {
 			behavior: up(rules(60, "", percent(900, 15))), from: 0, calls: 9, every: 30 * time.Second, want: []int32{1, 1, 9},
 		},
 		"one pod at a time": {
@@ -138,8 +138,8 @@ func TestBehavior(t *testing.T) {
 	}
 }
 
-// TestAgain follows the timers that decisions ask for: nothing else happens, and the pool must come to where it would
-// come if it were looked at all the time.
+// TestAgain decides only at the times in Decision.Again. The pool must reach the same number of workers as with
+// continuous decisions.
 func TestAgain(t *testing.T) {
 	tests := map[string]struct {
 		behavior  *autoscalingv2.HorizontalPodAutoscalerBehavior
@@ -148,7 +148,7 @@ func TestAgain(t *testing.T) {
 		wantAfter []time.Duration
 		want      int32
 	}{
-		"at rest":               {from: 3, calls: 3, want: 3},
+		"nothing to do":         {from: 3, calls: 3, want: 3},
 		"stabilization":         {from: 3, calls: 1, wantAfter: []time.Duration{300 * time.Second}, want: 1},
 		"stabilization upwards": {behavior: up(rules(30, "", pods(9, 15))), from: 1, calls: 3, wantAfter: []time.Duration{30 * time.Second}, want: 3},
 		"policies": {
@@ -215,7 +215,7 @@ func TestTolerance(t *testing.T) {
 	}
 }
 
-// TestBurstThatTakesAMoment is answered by the first worker at once, and one step for the rest.
+// TestBurstThatTakesAMoment checks that a burst causes two changes: the first worker at once, and one step for the rest.
 func TestBurstThatTakesAMoment(t *testing.T) {
 	p := newPool(0, nil)
 	p.in.Concurrency, p.in.Max = 100, 100
@@ -267,6 +267,6 @@ func TestHistoryIsBounded(t *testing.T) {
 		p.wait(time.Second)
 	}
 	if n := len(p.history.highs) + len(p.history.lows) + len(p.history.scalings); n > 4000 {
-		t.Errorf("%d entries are remembered, want no more than half an hour of scalings and two falling lists", n)
+		t.Errorf("%d entries are kept, want no more than half an hour of scalings and two falling lists", n)
 	}
 }

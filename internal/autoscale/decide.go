@@ -11,11 +11,11 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// settleTime is the least time between two growths of a pool that works already. The scans of a burst arrive within
-// a second or so, and are answered by one step.
-const settleTime = time.Second
+// growthInterval is the minimum interval between two scale-ups of a pool that has workers. The scans of a burst arrive
+// within about a second and cause one step.
+const growthInterval = time.Second
 
-// Input is what a decision is made from.
+// Input is the input of a decision.
 type Input struct {
 	Load
 	// Current is the number of workers now.
@@ -28,34 +28,34 @@ type Input struct {
 	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior
 	// Manual is the number of workers while autoscaling is off; nil while it is on.
 	Manual *int32
-	// Now is the time.
+	// Now is the present time.
 	Now time.Time
 }
 
-// Decision is how many workers a pool is to have, and why.
+// Decision is the number of workers that a pool is to have, and the reason.
 type Decision struct {
-	// From is the number before, Replicas the number from now on.
+	// From is the present number, Replicas the new one.
 	From, Replicas int32
-	// Recommended is the number that load and bounds call for, before spec.behavior.
+	// Recommended is the number for load and bounds, before spec.behavior.
 	Recommended int32
-	// Wanted is the number that would hold all calls, without any bound.
-	Wanted int32
+	// Needed is the number that would hold all calls, without any bound.
+	Needed int32
 	// LimitedBy is the term that decided Recommended.
 	LimitedBy v1alpha1.PoolLimit
-	// Limited says that more workers are wanted than the pool is given, and Limit why.
+	// Limited is true if more workers are needed than the pool gets; Limit explains why.
 	Limited bool
 	Limit   string
-	// Why is the arithmetic, for people: "412 calls wanted, tokens feed 480, 100 per worker".
+	// Why is the arithmetic, for users: "412 calls to run, budgets allow 480, 100 per worker".
 	Why string
-	// Again is when the same load may lead to another decision; zero for not by time alone.
+	// Again is after which time the same load may lead to another decision; zero for never.
 	Again time.Duration
 }
 
-// String is the decision as an Event tells it.
+// String formats the decision for an Event.
 func (d Decision) String() string { return fmt.Sprintf("%d → %d: %s", d.From, d.Replicas, d.Why) }
 
-// Decide says how many workers a pool is to have: enough for the calls that want a place or that the budgets can keep
-// busy, whichever is less, within the pool's bounds and its behavior. It changes nothing.
+// Decide decides how many workers a pool is to have: enough for the calls to run, or for those that the budgets can
+// sustain, whichever is less, within the pool's bounds and its behavior. It does not change the History.
 func Decide(in Input, past *History) Decision {
 	d := Decision{From: in.Current}
 	fill := d.assess(in)
@@ -71,36 +71,36 @@ func Decide(in Input, past *History) Decision {
 		d.behave(in, past, fill)
 		cause = d.LimitedBy
 	}
-	if d.Limited = d.Wanted > d.Replicas; d.Limited {
+	if d.Limited = d.Needed > d.Replicas; d.Limited {
 		d.explainLimit(in, cause)
 	}
 	return d
 }
 
-// assess finds what load and budgets call for. It returns how full the present workers are.
+// assess computes the number for load and budgets. It returns how full the present workers are.
 func (d *Decision) assess(in Input) (fill float64) {
 	demand := in.demand()
-	fed, quota := in.fed()
+	allowed, quota := in.sustainable()
 	perWorker := float64(max(in.Concurrency, 1))
-	d.Wanted = workersFor(float64(demand), perWorker)
-	d.Recommended = workersFor(min(float64(demand), fed), perWorker)
+	d.Needed = workersFor(float64(demand), perWorker)
+	d.Recommended = workersFor(min(float64(demand), allowed), perWorker)
 	switch {
-	case d.Recommended == d.Wanted:
+	case d.Recommended == d.Needed:
 		d.LimitedBy = v1alpha1.LimitedByDemand
 	case quota:
 		d.LimitedBy = v1alpha1.LimitedByQuota
 	default:
 		d.LimitedBy = v1alpha1.LimitedByTokenBudget
 	}
-	d.Why = strconv.Itoa(demand) + " calls wanted"
+	d.Why = strconv.Itoa(demand) + " calls to run"
 	if !in.Unmetered {
-		d.Why += fmt.Sprintf(", tokens feed %.0f", fed)
+		d.Why += fmt.Sprintf(", budgets allow %.0f", allowed)
 	}
 	d.Why += fmt.Sprintf(", %d per worker", in.Concurrency)
-	return min(float64(demand), fed) / (perWorker * float64(max(in.Current, 1)))
+	return min(float64(demand), allowed) / (perWorker * float64(max(in.Current, 1)))
 }
 
-// bound keeps the recommendation within the pool's bounds.
+// bound clamps the recommendation to the pool's bounds.
 func (d *Decision) bound(in Input) {
 	switch {
 	case d.Recommended > in.Max:
@@ -112,49 +112,51 @@ func (d *Decision) bound(in Input) {
 	}
 }
 
-// workersFor is the number of workers that hold so many calls.
+// workersFor is the number of workers that a number of calls needs.
 func workersFor(calls, perWorker float64) int32 {
-	const exact = 1e-9 // 300.0000000001 calls fit into three workers of 100
+	const exact = 1e-9 // 300.0000000001 calls fit three workers of 100
 	return int32(min(max(math.Ceil(calls/perWorker-exact), 0), math.MaxInt32))
 }
 
-// behave moves the number of workers towards the recommendation as far as spec.behavior allows: first the extremes of
-// the stabilization windows, then the policies. The bounds themselves are kept at once.
+// behave moves the number of workers towards the recommendation as far as spec.behavior allows: first the stabilization
+// windows, then the policies. The pool's bounds apply at once.
 func (d *Decision) behave(in Input, past *History, fill float64) {
 	from := min(max(in.Current, in.Min), in.Max)
-	up, down := rulesOf(in.Behavior, true), rulesOf(in.Behavior, false)
-	low, lowLeaves := past.lowest(d.Recommended, in.Current, window(up, true), in.Now)
-	high, highLeaves := past.highest(d.Recommended, in.Current, window(down, false), in.Now)
+	growth, shrinkage := behaviorOf(in.Behavior, scaleUp), behaviorOf(in.Behavior, scaleDown)
+	s := stabilization{next: d.Recommended, start: in.Current, window: growth.window(), now: in.Now}
+	low, lowLeaves := past.lowest(s)
+	s.window = shrinkage.window()
+	high, highLeaves := past.highest(s)
 	d.Replicas = from
 	switch {
-	case low > from && !tolerated(up, fill):
-		limit, again := past.bound(from, up, true, in.Now)
+	case low > from && !growth.tolerates(fill):
+		limit, again := past.bound(from, growth, in.Now)
 		d.Replicas = min(low, limit, in.Max)
-		if rest := settleTime - in.Now.Sub(past.lastGrowth()); from > 0 && rest > 0 && d.Replicas > from {
+		if rest := growthInterval - in.Now.Sub(past.lastGrowth()); from > 0 && rest > 0 && d.Replicas > from {
 			d.Replicas, again = from, in.Now.Add(rest)
 		}
 		if d.Replicas < d.Recommended {
-			d.comeBack(in.Now, again, lowLeaves)
+			d.retryAt(in.Now, again, lowLeaves)
 		}
-	case high < from && !tolerated(down, fill):
-		limit, again := past.bound(from, down, false, in.Now)
+	case high < from && !shrinkage.tolerates(fill):
+		limit, again := past.bound(from, shrinkage, in.Now)
 		d.Replicas = max(high, limit, in.Min)
 		if d.Replicas > d.Recommended {
-			d.comeBack(in.Now, again, highLeaves)
+			d.retryAt(in.Now, again, highLeaves)
 		}
 	case d.Recommended > from:
-		d.comeBack(in.Now, lowLeaves)
+		d.retryAt(in.Now, lowLeaves)
 	case d.Recommended < from:
-		d.comeBack(in.Now, highLeaves)
+		d.retryAt(in.Now, highLeaves)
 	}
-	// An empty pool gets its first worker at once: behavior bounds how fast a pool grows, not whether it works.
-	if in.Current == 0 && d.Replicas == 0 && d.Recommended > 0 && selectPolicy(up) != autoscalingv2.DisabledPolicySelect {
+	// An empty pool gets its first worker at once: behavior bounds how fast a pool grows, not whether it runs.
+	if in.Current == 0 && d.Replicas == 0 && d.Recommended > 0 && growth.selectPolicy() != autoscalingv2.DisabledPolicySelect {
 		d.Replicas = 1
 	}
 }
 
-// comeBack sets when to decide again: at the first of the instants that lies ahead.
-func (d *Decision) comeBack(now time.Time, at ...time.Time) {
+// retryAt sets when to decide again: at the earliest of the times that is in the future.
+func (d *Decision) retryAt(now time.Time, at ...time.Time) {
 	for _, t := range at {
 		if rest := t.Sub(now); !t.IsZero() && rest > 0 && (d.Again == 0 || rest < d.Again) {
 			d.Again = rest
@@ -162,17 +164,17 @@ func (d *Decision) comeBack(now time.Time, at ...time.Time) {
 	}
 }
 
-// explainLimit says what keeps the pool from having the workers that its calls want, given the term that does.
+// explainLimit explains why the pool gets fewer workers than its calls need, given the term that limits it.
 func (d *Decision) explainLimit(in Input, cause v1alpha1.PoolLimit) {
 	by := map[v1alpha1.PoolLimit]string{
-		v1alpha1.LimitedByTokenBudget: "the token budgets feed no more; raise their limits or add a budget",
-		v1alpha1.LimitedByQuota:       "the budgets' quotas are used up; raise them or wait for the next period",
+		v1alpha1.LimitedByTokenBudget: "the token budgets allow no more; raise their limits or add a budget",
+		v1alpha1.LimitedByQuota:       "the budgets' quotas are exhausted; raise them or wait for the next period",
 		v1alpha1.LimitedByMaxReplicas: fmt.Sprintf("spec.maxReplicas is %d; raise it", in.Max),
-		v1alpha1.LimitedByMinReplicas: "the token budgets feed no more than spec.minReplicas; raise their limits or add a budget",
-		v1alpha1.LimitedByManual:      "set by hand; raise spec.replicas or turn autoscaling on",
+		v1alpha1.LimitedByMinReplicas: "the token budgets allow no more than spec.minReplicas; raise their limits or add a budget",
+		v1alpha1.LimitedByManual:      "the number is set manually; raise spec.replicas or enable autoscaling",
 	}[cause]
 	if by == "" || d.Replicas < d.Recommended {
-		by = "the pool grows as fast as spec.behavior allows"
+		by = "spec.behavior limits how fast the pool grows"
 	}
-	d.Limit = fmt.Sprintf("%d workers wanted, %d given (%s): %s", d.Wanted, d.Replicas, d.Why, by)
+	d.Limit = fmt.Sprintf("%d workers needed, %d allowed (%s): %s", d.Needed, d.Replicas, d.Why, by)
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// steady is a budget of 2 M tokens per minute that one scan takes 1,000 tokens of in this pool, and as many in
-// another; a call takes 6 s. By itself it feeds 2e6/60/2000*6 = 100 calls.
-func steady(change ...func(*Feed)) Feed {
-	f := Feed{
+// steady is a budget of 2 M tokens per minute. One scan costs it 1,000 tokens in this pool and as many in another; a
+// call takes 6 s. It sustains 2e6/60/2000*6 = 100 calls.
+func steady(change ...func(*BudgetSupply)) BudgetSupply {
+	f := BudgetSupply{
 		TokensPerMinute: 2e6, RequestsPerMinute: 1e6, QuotaLeft: -1,
 		Here: Cost{Tokens: 1000, Calls: 1, Seconds: 6}, Everywhere: Cost{Tokens: 2000, Calls: 2, Seconds: 13},
 	}
@@ -26,7 +26,7 @@ func steady(change ...func(*Feed)) Feed {
 
 func TestDecide(t *testing.T) {
 	manual := int32(3)
-	full := func(f *Feed) { f.Available = 2e6 }
+	full := func(f *BudgetSupply) { f.Available = 2e6 }
 	tests := map[string]struct {
 		in          Input
 		want        int32
@@ -35,95 +35,95 @@ func TestDecide(t *testing.T) {
 		wantWhy     string
 	}{
 		"no work": {
-			in: Input{Current: 0, Load: Load{Feeds: []Feed{steady()}}}, want: 0, wantBy: v1alpha1.LimitedByDemand,
-			wantWhy: "0 calls wanted, tokens feed 100, 20 per worker",
+			in: Input{Current: 0, Load: Load{Supplies: []BudgetSupply{steady()}}}, want: 0, wantBy: v1alpha1.LimitedByDemand,
+			wantWhy: "0 calls to run, budgets allow 100, 20 per worker",
 		},
 		"one scan wakes a pool at zero": {
-			in: Input{Load: Load{Queued: 1, Feeds: []Feed{steady()}}}, want: 1, wantBy: v1alpha1.LimitedByDemand,
-			wantWhy: "1 calls wanted, tokens feed 100, 20 per worker",
+			in: Input{Load: Load{Queued: 1, Supplies: []BudgetSupply{steady()}}}, want: 1, wantBy: v1alpha1.LimitedByDemand,
+			wantWhy: "1 calls to run, budgets allow 100, 20 per worker",
 		},
-		"demand is what waits and what runs": {
-			in: Input{Load: Load{Queued: 30, InFlight: 31, Feeds: []Feed{steady()}}}, want: 4, wantBy: v1alpha1.LimitedByDemand,
-			wantWhy: "61 calls wanted, tokens feed 100, 20 per worker",
+		"demand is queued and running calls": {
+			in: Input{Load: Load{Queued: 30, InFlight: 31, Supplies: []BudgetSupply{steady()}}}, want: 4, wantBy: v1alpha1.LimitedByDemand,
+			wantWhy: "61 calls to run, budgets allow 100, 20 per worker",
 		},
 		"tokens bound it": {
-			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady()}}}, want: 5, wantBy: v1alpha1.LimitedByTokenBudget,
-			wantWhy: "900 calls wanted, tokens feed 100, 20 per worker", wantLimited: "45 workers wanted, 5 given",
+			in: Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady()}}}, want: 5, wantBy: v1alpha1.LimitedByTokenBudget,
+			wantWhy: "900 calls to run, budgets allow 100, 20 per worker", wantLimited: "45 workers needed, 5 allowed",
 		},
 		"requests bound it": {
-			in:   Input{Load: Load{Queued: 900, Feeds: []Feed{steady(func(f *Feed) { f.RequestsPerMinute = 600 })}}},
-			want: 2, wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls wanted, tokens feed 30, 20 per worker",
-			wantLimited: "the token budgets feed no more",
+			in:   Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(func(f *BudgetSupply) { f.RequestsPerMinute = 600 })}}},
+			want: 2, wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls to run, budgets allow 30, 20 per worker",
+			wantLimited: "the token budgets allow no more",
 		},
-		"a full bucket feeds a burst": {
-			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady(full)}}}, want: 45, wantBy: v1alpha1.LimitedByDemand,
-			wantWhy: "900 calls wanted, tokens feed 1000, 20 per worker",
+		"a full bucket admits a burst": {
+			in: Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(full)}}}, want: 45, wantBy: v1alpha1.LimitedByDemand,
+			wantWhy: "900 calls to run, budgets allow 1000, 20 per worker",
 		},
-		"calls that run are paid for": {
-			in: Input{Load: Load{InFlight: 600, Queued: 300, Feeds: []Feed{steady()}}}, want: 30, wantBy: v1alpha1.LimitedByTokenBudget,
-			wantWhy: "900 calls wanted, tokens feed 600, 20 per worker", wantLimited: "45 workers wanted, 30 given",
+		"running calls are charged already": {
+			in: Input{Load: Load{InFlight: 600, Queued: 300, Supplies: []BudgetSupply{steady()}}}, want: 30, wantBy: v1alpha1.LimitedByTokenBudget,
+			wantWhy: "900 calls to run, budgets allow 600, 20 per worker", wantLimited: "45 workers needed, 30 allowed",
 		},
 		"budgets add up": {
-			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady(), steady()}}}, want: 10, wantBy: v1alpha1.LimitedByTokenBudget,
-			wantWhy: "900 calls wanted, tokens feed 200, 20 per worker", wantLimited: "45 workers wanted",
+			in: Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(), steady()}}}, want: 10, wantBy: v1alpha1.LimitedByTokenBudget,
+			wantWhy: "900 calls to run, budgets allow 200, 20 per worker", wantLimited: "45 workers needed",
 		},
-		"an unshared budget feeds twice as many": {
-			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady(func(f *Feed) { f.Everywhere = f.Here })}}}, want: 10,
-			wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls wanted, tokens feed 200, 20 per worker", wantLimited: "45 workers",
+		"an unshared budget sustains twice as many": {
+			in: Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(func(f *BudgetSupply) { f.Everywhere = f.Here })}}}, want: 10,
+			wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls to run, budgets allow 200, 20 per worker", wantLimited: "45 workers",
 		},
 		"no tokens needed": {
 			in: Input{Load: Load{Queued: 900, Unmetered: true}}, want: 45, wantBy: v1alpha1.LimitedByDemand,
-			wantWhy: "900 calls wanted, 20 per worker",
+			wantWhy: "900 calls to run, 20 per worker",
 		},
 		"max": {
-			in: Input{Max: 3, Load: Load{Queued: 900, Feeds: []Feed{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByMaxReplicas,
-			wantWhy: "900 calls wanted, tokens feed 100, 20 per worker, at most 3 workers", wantLimited: "spec.maxReplicas is 3; raise it",
+			in: Input{Max: 3, Load: Load{Queued: 900, Supplies: []BudgetSupply{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByMaxReplicas,
+			wantWhy: "900 calls to run, budgets allow 100, 20 per worker, at most 3 workers", wantLimited: "spec.maxReplicas is 3; raise it",
 		},
 		"min": {
-			in: Input{Min: 2, Current: 2, Load: Load{Queued: 1, Feeds: []Feed{steady()}}}, want: 2, wantBy: v1alpha1.LimitedByMinReplicas,
-			wantWhy: "1 calls wanted, tokens feed 100, 20 per worker, at least 2 workers",
+			in: Input{Min: 2, Current: 2, Load: Load{Queued: 1, Supplies: []BudgetSupply{steady()}}}, want: 2, wantBy: v1alpha1.LimitedByMinReplicas,
+			wantWhy: "1 calls to run, budgets allow 100, 20 per worker, at least 2 workers",
 		},
-		"the bounds are kept at once": {
-			in: Input{Min: 2, Max: 4, Current: 9, Load: Load{Queued: 60, Feeds: []Feed{steady()}}}, want: 4, wantBy: v1alpha1.LimitedByDemand,
-			wantWhy: "60 calls wanted, tokens feed 100, 20 per worker",
+		"the bounds apply at once": {
+			in: Input{Min: 2, Max: 4, Current: 9, Load: Load{Queued: 60, Supplies: []BudgetSupply{steady()}}}, want: 4, wantBy: v1alpha1.LimitedByDemand,
+			wantWhy: "60 calls to run, budgets allow 100, 20 per worker",
 		},
-		"the provider's quota is used up: a worker for the probe": {
-			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady(full, func(f *Feed) { f.Hold = HeldByQuota })}}}, want: 1,
-			wantBy: v1alpha1.LimitedByQuota, wantWhy: "900 calls wanted, tokens feed 1, 20 per worker", wantLimited: "the budgets' quotas are used up",
+		"the provider's quota is exhausted: a worker for the probe": {
+			in: Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(full, func(f *BudgetSupply) { f.Hold = HeldByQuota })}}}, want: 1,
+			wantBy: v1alpha1.LimitedByQuota, wantWhy: "900 calls to run, budgets allow 1, 20 per worker", wantLimited: "the budgets' quotas are exhausted",
 		},
-		"the own quota is nearly used up": {
-			in:   Input{Load: Load{Queued: 900, Feeds: []Feed{steady(full, func(f *Feed) { f.QuotaLeft = 50_000 })}}},
-			want: 2, wantBy: v1alpha1.LimitedByQuota, wantWhy: "900 calls wanted, tokens feed 25, 20 per worker", wantLimited: "45 workers wanted, 2 given",
+		"spec.quota is nearly exhausted": {
+			in:   Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(full, func(f *BudgetSupply) { f.QuotaLeft = 50_000 })}}},
+			want: 2, wantBy: v1alpha1.LimitedByQuota, wantWhy: "900 calls to run, budgets allow 25, 20 per worker", wantLimited: "45 workers needed, 2 allowed",
 		},
-		"one budget's quota is used up, another's is not": {
-			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady(func(f *Feed) { f.Hold = HeldByQuota }), steady()}}}, want: 6,
-			wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls wanted, tokens feed 101, 20 per worker", wantLimited: "45 workers wanted, 6 given",
+		"one budget's quota is exhausted, another's is not": {
+			in: Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(func(f *BudgetSupply) { f.Hold = HeldByQuota }), steady()}}}, want: 6,
+			wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls to run, budgets allow 101, 20 per worker", wantLimited: "45 workers needed, 6 allowed",
 		},
 		"no key": {
-			in: Input{Load: Load{Queued: 900, Feeds: []Feed{steady(full, func(f *Feed) { f.Hold = HeldByKey })}}}, want: 0,
-			wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls wanted, tokens feed 0, 20 per worker", wantLimited: "45 workers wanted, 0 given",
+			in: Input{Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(full, func(f *BudgetSupply) { f.Hold = HeldByKey })}}}, want: 0,
+			wantBy: v1alpha1.LimitedByTokenBudget, wantWhy: "900 calls to run, budgets allow 0, 20 per worker", wantLimited: "45 workers needed, 0 allowed",
 		},
 		"a new key: a worker for the probe": {
-			in: Input{Load: Load{Queued: 9, Feeds: []Feed{steady(full, func(f *Feed) { f.Hold = KeyProbed })}}}, want: 1,
-			wantBy: v1alpha1.LimitedByDemand, wantWhy: "9 calls wanted, tokens feed 1, 20 per worker",
+			in: Input{Load: Load{Queued: 9, Supplies: []BudgetSupply{steady(full, func(f *BudgetSupply) { f.Hold = KeyProbed })}}}, want: 1,
+			wantBy: v1alpha1.LimitedByDemand, wantWhy: "9 calls to run, budgets allow 1, 20 per worker",
 		},
 		"no budget": {
 			in: Input{Load: Load{Queued: 9}}, want: 0, wantBy: v1alpha1.LimitedByTokenBudget,
-			wantWhy: "9 calls wanted, tokens feed 0, 20 per worker", wantLimited: "1 workers wanted, 0 given",
+			wantWhy: "9 calls to run, budgets allow 0, 20 per worker", wantLimited: "1 workers needed, 0 allowed",
 		},
-		"by hand": {
-			in: Input{Manual: &manual, Max: 2, Current: 9, Load: Load{Queued: 50, Feeds: []Feed{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByManual,
-			wantWhy: "autoscaling is off; 50 calls wanted, tokens feed 100, 20 per worker",
+		"manual": {
+			in: Input{Manual: &manual, Max: 2, Current: 9, Load: Load{Queued: 50, Supplies: []BudgetSupply{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByManual,
+			wantWhy: "autoscaling is off; 50 calls to run, budgets allow 100, 20 per worker",
 		},
-		"by hand, too few": {
-			in: Input{Manual: &manual, Current: 9, Load: Load{Queued: 900, Feeds: []Feed{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByManual,
-			wantWhy:     "autoscaling is off; 900 calls wanted, tokens feed 100, 20 per worker",
-			wantLimited: "45 workers wanted, 3 given (autoscaling is off; 900 calls wanted, tokens feed 100, 20 per worker): set by hand; raise spec.replicas",
+		"manual, too few": {
+			in: Input{Manual: &manual, Current: 9, Load: Load{Queued: 900, Supplies: []BudgetSupply{steady()}}}, want: 3, wantBy: v1alpha1.LimitedByManual,
+			wantWhy:     "autoscaling is off; 900 calls to run, budgets allow 100, 20 per worker",
+			wantLimited: "45 workers needed, 3 allowed (autoscaling is off; 900 calls to run, budgets allow 100, 20 per worker): the number is set manually; raise spec.replicas",
 		},
-		"by hand, as many as the tokens feed": {
-			in: Input{Manual: &manual, Current: 9, Load: Load{Queued: 900, Feeds: []Feed{steady(func(f *Feed) { f.RequestsPerMinute = 600 })}}}, want: 3,
-			wantBy: v1alpha1.LimitedByManual, wantWhy: "autoscaling is off; 900 calls wanted, tokens feed 30, 20 per worker",
-			wantLimited: "the token budgets feed no more",
+		"manual, as many as the budgets allow": {
+			in: Input{Manual: &manual, Current: 9, Load: Load{Queued: 900, Supplies: []BudgetSupply{steady(func(f *BudgetSupply) { f.RequestsPerMinute = 600 })}}}, want: 3,
+			wantBy: v1alpha1.LimitedByManual, wantWhy: "autoscaling is off; 900 calls to run, budgets allow 30, 20 per worker",
+			wantLimited: "the token budgets allow no more",
 		},
 	}
 	for name, tc := range tests {
@@ -147,16 +147,16 @@ func TestDecide(t *testing.T) {
 func TestDecisionAsText(t *testing.T) {
 	in := Input{
 		Current: 2, Concurrency: 100, Max: 8, Now: t0,
-		Load: Load{Queued: 400, InFlight: 12, Feeds: []Feed{steady(func(f *Feed) { f.TokensPerMinute = 9.6e6 })}},
+		Load: Load{Queued: 400, InFlight: 12, Supplies: []BudgetSupply{steady(func(f *BudgetSupply) { f.TokensPerMinute = 9.6e6 })}},
 	}
-	want := "2 → 5: 412 calls wanted, tokens feed 480, 100 per worker"
+	want := "2 → 5: 412 calls to run, budgets allow 480, 100 per worker"
 	if diff := cmp.Diff(want, Decide(in, &History{}).String()); diff != "" {
 		t.Error(diff)
 	}
 }
 
 // TestDecideProperties checks random loads, bounds and histories: the decision is never outside the bounds, never
-// falls when more is wanted, and changes nothing.
+// falls when more is needed, and the history does not change.
 func TestDecideProperties(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for round := range 1000 {
@@ -164,7 +164,7 @@ func TestDecideProperties(t *testing.T) {
 		in := Input{Concurrency: 1 + rnd.Int32N(200), Min: rnd.Int32N(5), Now: t0, Current: rnd.Int32N(40)}
 		in.Max = in.Min + 1 + rnd.Int32N(30)
 		for range rnd.IntN(3) {
-			in.Feeds = append(in.Feeds, steady(func(f *Feed) {
+			in.Supplies = append(in.Supplies, steady(func(f *BudgetSupply) {
 				f.TokensPerMinute, f.Available = 1e7*rnd.Float64(), 1e6*(rnd.Float64()-0.2)
 				f.QuotaLeft, f.Hold = 1e7*(rnd.Float64()-0.5), Hold(rnd.IntN(4))
 			}))

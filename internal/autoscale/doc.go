@@ -1,6 +1,6 @@
-// Package autoscale decides how many workers a WorkerPool has: as many as its calls need, and no more than its token
-// budgets can keep busy, changed as fast as spec.behavior allows.
+// Package autoscale decides the number of workers of a WorkerPool: as many as its calls need, no more than its token
+// budgets can sustain, and changed no faster than spec.behavior allows.
 //
-// The package is pure: no Kubernetes client and no clock. Decide reads; the owner of a History says what was decided
-// and done.
+// The package is pure: no Kubernetes client and no clock. Decide only reads; the owner of a History records what was
+// decided and done.
 package autoscale

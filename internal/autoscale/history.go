@@ -13,13 +13,13 @@ const (
 	maxPeriod = 30 * time.Minute
 )
 
-// History is what was recommended and done for one pool. The zero value is that of a pool seen for the first time.
+// History is what was recommended and done for one pool. The zero value is for a new pool.
 // It is not safe for concurrent use.
 type History struct {
 	started bool
 	// current is the recommendation in force.
 	current int32
-	// highs and lows are the earlier recommendations that can still be the highest or the lowest of a window.
+	// highs and lows are the earlier recommendations that can still be the highest or lowest within a window.
 	highs, lows []recommendation
 	scalings    []scaling
 }
@@ -36,7 +36,7 @@ type scaling struct {
 	at    time.Time
 }
 
-// Note remembers a decision. Call it for each one, also when it changes nothing.
+// Note records a decision. Call it for every decision, including those that change nothing.
 func (h *History) Note(d Decision, now time.Time) {
 	if !h.started {
 		h.started, h.current = true, d.From
@@ -51,7 +51,7 @@ func (h *History) Note(d Decision, now time.Time) {
 	h.current = d.Recommended
 }
 
-// Scaled remembers that the number of workers was changed.
+// Scaled records a change of the number of workers.
 func (h *History) Scaled(from, to int32, now time.Time) {
 	if from == to {
 		return
@@ -63,44 +63,53 @@ func (h *History) Scaled(from, to int32, now time.Time) {
 	h.scalings = append(h.scalings[first:], scaling{to - from, now})
 }
 
-// dropWhile drops what is too old from the beginning, and what the new one makes pointless from the end.
-func dropWhile(list []recommendation, pointless func(recommendation) bool, cutoff time.Time) []recommendation {
+// dropWhile drops expired recommendations from the beginning, and those that the new one supersedes from the end.
+func dropWhile(list []recommendation, superseded func(recommendation) bool, cutoff time.Time) []recommendation {
 	first := 0
 	for first < len(list) && !list[first].until.After(cutoff) {
 		first++
 	}
 	list = list[first:]
-	for len(list) > 0 && pointless(list[len(list)-1]) {
+	for len(list) > 0 && superseded(list[len(list)-1]) {
 		list = list[:len(list)-1]
 	}
 	return list
 }
 
-// highest is the highest recommendation that was in force within the window before now, next included, and when it
-// leaves the window; never (zero) for next itself.
-func (h *History) highest(next, start int32, window time.Duration, now time.Time) (replicas int32, leaves time.Time) {
-	return h.extreme(h.highs, next, start, window, now, func(a, b int32) bool { return a > b })
+// stabilization is a question about the recommendations within a stabilization window before now.
+type stabilization struct {
+	// next is the present recommendation. start is the number of workers, which counts as the earlier recommendation
+	// while there is none.
+	next, start int32
+	window      time.Duration
+	now         time.Time
 }
 
-// lowest is the lowest one, likewise.
-func (h *History) lowest(next, start int32, window time.Duration, now time.Time) (replicas int32, leaves time.Time) {
-	return h.extreme(h.lows, next, start, window, now, func(a, b int32) bool { return a < b })
+// highest is the highest recommendation in force within the window, and when it leaves the window; never (zero) for
+// the present one.
+func (h *History) highest(s stabilization) (replicas int32, leaves time.Time) {
+	return h.extreme(h.highs, s, func(a, b int32) bool { return a > b })
 }
 
-func (h *History) extreme(past []recommendation, next, start int32, window time.Duration, now time.Time, beats func(a, b int32) bool) (replicas int32, leaves time.Time) {
-	replicas = next
-	if window <= 0 {
+// lowest is the lowest recommendation in force within the window, likewise.
+func (h *History) lowest(s stabilization) (replicas int32, leaves time.Time) {
+	return h.extreme(h.lows, s, func(a, b int32) bool { return a < b })
+}
+
+func (h *History) extreme(past []recommendation, s stabilization, beats func(a, b int32) bool) (replicas int32, leaves time.Time) {
+	replicas = s.next
+	if s.window <= 0 {
 		return replicas, leaves
 	}
-	current := start // as if the present number had been recommended so far
+	current := s.start
 	if h.started {
 		current = h.current
 	}
 	if beats(current, replicas) {
-		replicas, leaves = current, now.Add(window)
+		replicas, leaves = current, s.now.Add(s.window)
 	}
-	for _, r := range past { // the first within the window is the most extreme
-		if end := r.until.Add(window); end.After(now) {
+	for _, r := range past { // the first one within the window is the most extreme
+		if end := r.until.Add(s.window); end.After(s.now) {
 			if beats(r.replicas, replicas) {
 				replicas, leaves = r.replicas, end
 			}
@@ -110,7 +119,7 @@ func (h *History) extreme(past []recommendation, next, start int32, window time.
 	return replicas, leaves
 }
 
-// changed sums the changes within the period before now, and says when the first of them leaves it.
+// changed sums up the changes within the period before now, and returns when the first of them leaves it.
 func (h *History) changed(period time.Duration, now time.Time) (added, removed int32, leaves time.Time) {
 	for _, s := range h.scalings {
 		end := s.at.Add(period)
@@ -139,27 +148,27 @@ func (h *History) lastGrowth() (at time.Time) {
 	return at
 }
 
-// bound is how far a direction's policies let the number of workers go, and when they let it go further.
-func (h *History) bound(from int32, rules *autoscalingv2.HPAScalingRules, up bool, now time.Time) (limit int32, again time.Time) {
-	policy := selectPolicy(rules)
+// bound is how far the policies of a direction let the number of workers change, and when they allow more.
+func (h *History) bound(from int32, b behavior, now time.Time) (limit int32, again time.Time) {
+	policy := b.selectPolicy()
 	if policy == autoscalingv2.DisabledPolicySelect {
 		return from, time.Time{}
 	}
-	for i, p := range policies(rules, up) {
+	for i, p := range b.policies() {
 		added, removed, leaves := h.changed(time.Duration(p.PeriodSeconds)*time.Second, now)
-		proposed := proposal(from-added+removed, p, up)
-		// Max is the policy that changes most: the highest when growing, the lowest when shrinking.
-		if i == 0 || (proposed > limit) == (up == (policy == autoscalingv2.MaxChangePolicySelect)) {
+		proposed := b.proposal(from-added+removed, p)
+		// Max is the policy with the largest change: the highest number when growing, the lowest when shrinking.
+		if i == 0 || (proposed > limit) == ((b.direction == scaleUp) == (policy == autoscalingv2.MaxChangePolicySelect)) {
 			limit = proposed
 		}
-		if leaves.IsZero() { // what is changed now leaves the period at its end
+		if leaves.IsZero() { // a change now leaves the period at its end
 			leaves = now.Add(time.Duration(p.PeriodSeconds) * time.Second)
 		}
 		if again.IsZero() || leaves.Before(again) {
 			again = leaves
 		}
 	}
-	if up {
+	if b.direction == scaleUp {
 		return max(limit, from), again
 	}
 	return max(min(limit, from), 0), again
