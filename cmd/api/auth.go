@@ -13,7 +13,7 @@ import (
 func newAuthenticator(o options, config *rest.Config) (auth.Authenticator, error) {
 	if o.auth == authTokenReview {
 		config = rest.CopyConfig(config)
-		config.QPS = -1 // reviews are cached; a caller must not wait for the client's own limit
+		config.QPS = -1 // no limit of the client's own: reviews are cached, and a caller must not wait for it
 		clientset, err := kubernetes.NewForConfig(config)
 		if err != nil {
 			return nil, fmt.Errorf("prepare token reviews: %w", err)

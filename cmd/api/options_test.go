@@ -34,6 +34,7 @@ func TestOptions(t *testing.T) {
 		"token reviews":   {args: []string{"--auth=tokenreview"}},
 		"negative":        {args: []string{"--max-unfinished=-1", "--max-estimated-wait=-1s"}, wantErr: []string{"--max-unfinished=-1", "--max-estimated-wait=-1s"}},
 		"no keepalive":    {args: []string{"--stream-keepalive=0"}, wantErr: []string{"--stream-keepalive=0s"}},
+		"proxies of none": {args: []string{"--trusted-proxies=10.0.0.0/8,x"}, wantErr: []string{"--trusted-proxies", `x`}},
 		"queue URLs":      {args: []string{"--queue-urls=http://a:8082,http://b:8082"}},
 		"no queue URL":    {args: []string{"--queue-urls=a:8082"}, wantErr: []string{"--queue-urls", `"a:8082"`}},
 		"streams of none": {args: []string{"--max-streams=-5", "--max-streams-per-user=0"}, wantErr: []string{"--max-streams=-5", "--max-streams-per-user=0"}},
@@ -91,7 +92,7 @@ func TestRunAll(t *testing.T) {
 		serve, other func(ctx context.Context) error
 		wantErr      error
 	}{
-		"told to stop": {
+		"stopped": {
 			serve: func(context.Context) error { return nil }, other: untilDone,
 		},
 		"the server fails": {

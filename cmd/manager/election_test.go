@@ -21,10 +21,10 @@ func TestElectionFlags(t *testing.T) {
 			args: []string{"--leader-elect-lease-duration=6s", "--leader-elect-renew-deadline=4s", "--leader-elect-retry-period=1s"},
 			want: election{6 * time.Second, 4 * time.Second, time.Second},
 		},
-		"two could lead":          {args: []string{"--leader-elect-lease-duration=10s"}, wantErr: "--leader-elect-renew-deadline is 10s"},
-		"a Lease of no time":      {args: []string{"--leader-elect-lease-duration=900ms"}, wantErr: "--leader-elect-lease-duration is 900ms"},
-		"no time for a retry":     {args: []string{"--leader-elect-retry-period=9s"}, wantErr: "--leader-elect-retry-period is 9s"},
-		"retries without a pause": {args: []string{"--leader-elect-retry-period=0s"}, wantErr: "--leader-elect-retry-period is 0s"},
+		"two could lead":          {args: []string{"--leader-elect-lease-duration=10s"}, wantErr: "--leader-elect-renew-deadline=10s"},
+		"a Lease of no time":      {args: []string{"--leader-elect-lease-duration=900ms"}, wantErr: "--leader-elect-lease-duration=900ms"},
+		"no time for a retry":     {args: []string{"--leader-elect-retry-period=9s"}, wantErr: "--leader-elect-retry-period=9s"},
+		"retries without a pause": {args: []string{"--leader-elect-retry-period=0s"}, wantErr: "--leader-elect-retry-period=0s"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

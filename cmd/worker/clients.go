@@ -14,18 +14,18 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Rate limit of the requests for the Lease: a renewal every five seconds and what goes wrong with it.
+// Rate limit of the requests for the Lease: a renewal every five seconds, and its retries.
 const (
 	leaseQPS   = 5
 	leaseBurst = 10
 )
 
-// newClients returns a client for the work and one for the Lease, whose renewals do not wait behind the work's
-// rate limit. It makes no request: a worker starts while the API server is down.
+// newClients returns a client for scans and budgets and one for the Lease, whose renewals must not wait for the rate
+// limit of the other. It makes no request: a worker starts while the API server is down.
 func newClients(config *rest.Config, o options) (work client.WithWatch, leases client.Client, err error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(v1alpha1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
-		return nil, nil, fmt.Errorf("build the scheme: %w", err)
+		return nil, nil, fmt.Errorf("register the API types: %w", err)
 	}
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, coordinationv1.SchemeGroupVersion})
 	for _, gvk := range []schema.GroupVersionKind{

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"context"
 	"flag"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/cli"
@@ -23,12 +19,11 @@ func parse(t *testing.T, env map[string]string, args ...string) (options, error)
 	t.Helper()
 	var o options
 	fs := flag.NewFlagSet("worker", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
 	for name, value := range env {
 		t.Setenv(name, value)
 	}
 	o.bind(fs, os.Getenv)
-	if err := cli.Parse(fs, envPrefix, args); err != nil {
+	if err := cli.Parse(fs, envPrefix, args, os.LookupEnv); err != nil {
 		return o, err
 	}
 	return o, o.validate()
@@ -53,14 +48,14 @@ func TestOptions(t *testing.T) {
 			want: func(o *options) { o.namespace, o.podName, o.podUID = "ns", "pod-1", "u" },
 		},
 		"twins in the environment": {
-			env:  map[string]string{"WORKER_POOL": "q", "WORKER_STAGES": "answer,reward", "WORKER_CAPACITY": "7"},
+			env:  map[string]string{"SCAN_WORKER_POOL": "q", "SCAN_WORKER_STAGES": "answer,reward", "SCAN_WORKER_CAPACITY": "7"},
 			args: []string{"--pod-name=pod-0"},
 			want: func(o *options) {
 				o.pool, o.capacity, o.stages = "q", 7, stageList{v1alpha1.StageAnswer, v1alpha1.StageReward}
 			},
 		},
 		"the command line wins": {
-			env:  map[string]string{"WORKER_CAPACITY": "7", "POD_NAMESPACE": "ns"},
+			env:  map[string]string{"SCAN_WORKER_CAPACITY": "7", "POD_NAMESPACE": "ns"},
 			args: append(good, "--capacity=8", "--namespace=other"),
 			want: func(o *options) { o.namespace, o.capacity = "other", 8 },
 		},
@@ -73,7 +68,9 @@ func TestOptions(t *testing.T) {
 		"keys in a file":          {args: append(good, "--keys-dir="+file), wantErr: "--keys-dir"},
 		"a track that is none":    {args: append(good, "--track=beta"), wantErr: "--track"},
 		"no requests":             {args: append(good, "--kube-api-qps=0"), wantErr: "--kube-api-qps"},
-		"all that is wrong":       {args: []string{"--default-endpoint=x"}, wantErr: "--pool must name the WorkerPool this worker belongs to\n--stages"},
+		"no capacity":             {args: append(good, "--capacity=0"), wantErr: "--capacity=0: want 1 or more"},
+		"a drain into the past":   {args: append(good, "--drain-timeout=-1s"), wantErr: "--drain-timeout=-1s: want 0s or more"},
+		"all that is wrong":       {args: []string{"--default-endpoint=x"}, wantErr: "--pool must name the WorkerPool that this worker belongs to\n--stages"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +90,7 @@ func TestOptions(t *testing.T) {
 			}
 			want.namespace = "scans"
 			tc.want(&want)
-			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{}), cmpopts.IgnoreFields(options{}, "zap")); diff != "" {
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(options{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
@@ -109,18 +106,4 @@ func TestAPackWithATypoNamesFileAndLine(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "taxonomy.yaml:") || !strings.Contains(err.Error(), dir) {
 		t.Errorf("error %v, want one that names %s and a line of taxonomy.yaml", err, dir)
 	}
-}
-
-func TestSignals(t *testing.T) {
-	var orders []string
-	signals := make(chan os.Signal, 2)
-	signals <- syscall.SIGTERM
-	signals <- syscall.SIGTERM
-	obey(t.Context(), signals, func() { orders = append(orders, "drain") }, func() { orders = append(orders, "hand back") })
-	if diff := cmp.Diff([]string{"drain", "hand back"}, orders); diff != "" {
-		t.Errorf("orders (-want +got):\n%s", diff)
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	obey(ended, make(chan os.Signal), func() { t.Error("an order without a signal") })
 }

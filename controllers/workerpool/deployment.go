@@ -130,7 +130,7 @@ func workerContainer(pool *v1alpha1.WorkerPool, g workerGroup, defaults WorkerDe
 		"--capacity=" + strconv.Itoa(int(pool.Spec.ConcurrencyPerWorker)),
 		"--keys-dir=" + keysDir,
 		"--drain-timeout=" + strconv.FormatInt(max(grace-stopMargin, 0), 10) + "s",
-		"--health-bind-address=$(POD_IP):" + strconv.Itoa(healthPort),
+		"--health-probe-bind-address=$(POD_IP):" + strconv.Itoa(healthPort),
 	}
 	if defaults.DefaultEndpoint != "" {
 		args = append(args, "--default-endpoint="+defaults.DefaultEndpoint)

@@ -146,7 +146,7 @@ func (w *world) workerArgs(pool, pod string) []string {
 	}
 	return []string{
 		"--pool=" + pool, "--stages=" + strings.Join(names, ","), "--pod-name=" + pod,
-		"--keys-dir=" + w.keysDir, "--default-endpoint=" + w.provider.url, "--health-bind-address=127.0.0.1:0",
+		"--keys-dir=" + w.keysDir, "--default-endpoint=" + w.provider.url, "--health-probe-bind-address=127.0.0.1:0",
 	}
 }
 

@@ -38,7 +38,7 @@ func TestStartBeforeTheAPIServer(t *testing.T) {
 		},
 		"api": {
 			program: "api", account: testenv.AccountAPI, args: []string{"--bind-address=127.0.0.1:0"},
-			address: []string{"Serving", "address"},
+			address: []string{"serving", "address"},
 		},
 		"vision worker": {
 			program: "worker", account: testenv.AccountWorker, args: w.workerArgs(visionPool, podName(visionPool)),

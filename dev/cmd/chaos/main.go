@@ -1,81 +1,52 @@
-// Command chaos breaks a running local stack, round after round, and holds what becomes of the scans against the
-// product's contract: whatever crashes, every scan that was accepted ends, once, and no call is paid for twice but
-// those that a dead worker took with it.
+// Command chaos injects faults into a running local stack, round after round, and checks the product's contract:
+// whatever crashes, every accepted scan finishes, once, and no call is charged twice but those of a dead worker.
 //
-// It prints a line per step and a table at the end, and exits with code 1 when the contract was broken. The same
-// seed gives the same faults in the same order.
+// It prints a line per step and a table at the end. The exit code is 1 if the contract was broken. The same seed gives
+// the same faults in the same order.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/eco2-team/scan-operator/internal/cli"
 )
 
-type options struct {
-	rounds     int
-	seed       uint64
-	only       string
-	unfinished int
-	speed      float64
-	k8sDir     string
-	binDir     string
-	configDir  string
-	manifests  string
-	dir        string
-	limit      time.Duration
-}
-
-// errBroken says that the contract was broken; the details were printed.
+// errBroken means that the contract was broken; the details were printed.
 var errBroken = errors.New("the contract was broken")
 
-func main() {
-	var o options
-	flag.IntVar(&o.rounds, "rounds", 20, "rounds, one fault each")
-	flag.Uint64Var(&o.seed, "seed", 0, "seed of the choice of faults and victims; 0 takes one from the clock")
-	flag.StringVar(&o.only, "faults", "", "choose among these faults only, comma-separated: "+strings.Join(faultNames(), ", "))
-	flag.IntVar(&o.unfinished, "unfinished", 120, "scans to keep unfinished")
-	flag.Float64Var(&o.speed, "speed", 3, "divide the simulated provider's latencies by this")
-	flag.StringVar(&o.k8sDir, "k8s-dir", filepath.Join("bin", "k8s"), "directory of etcd and kube-apiserver")
-	flag.StringVar(&o.binDir, "bin-dir", "bin", "directory of the product's programs")
-	flag.StringVar(&o.configDir, "config", "config", "directory of the CRDs and roles")
-	flag.StringVar(&o.manifests, "manifests", filepath.Join("test", "chaos", "manifests"), "directory of the budgets and pools")
-	flag.StringVar(&o.dir, "dir", "", "directory of the stack's state and logs; default: one that is removed unless something broke")
-	flag.DurationVar(&o.limit, "limit", time.Hour, "time after which the run is given up")
-	flag.Parse()
-	if o.seed == 0 {
-		o.seed = uint64(time.Now().UnixNano())
-	}
-	klog.SetLogger(logr.Discard()) // clients of an API server that is down have much to say
-	ctrl.SetLogger(logr.Discard())
+func main() { cli.Main(command()) }
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	err := run(ctx, o, os.Stdout)
-	cancel()
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(1)
+func command() cli.Command {
+	var o options
+	return cli.Command{
+		Name: "scan-chaos", EnvPrefix: envPrefix,
+		Summary: "Injects faults into a local stack and checks that no scan is lost and no call is charged twice.",
+		Bind:    o.bind, Validate: o.validate,
+		// Clients of an API server that is down log many lines that mean nothing here.
+		Logger: func(io.Writer) logr.Logger { return logr.Discard() },
+		Run: func(ctx context.Context, p *cli.Process) error {
+			if o.seed == 0 {
+				o.seed = uint64(time.Now().UnixNano())
+			}
+			ctx, cancel := context.WithTimeout(ctx, o.limit)
+			defer cancel()
+			return run(ctx, o, p.Stdout)
+		},
 	}
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
 	choice, err := chooseFaults(o.only)
 	if err != nil {
-		return err
+		return cli.Misconfigured(fmt.Errorf("--faults: %w", err))
 	}
 	temporary := o.dir == ""
 	if temporary {

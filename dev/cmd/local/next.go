@@ -9,14 +9,14 @@ import (
 	"github.com/eco2-team/scan-operator/dev/localstack"
 )
 
-// nextSteps tells a newcomer what to type now.
+// nextSteps are the commands to try next.
 func nextSteps(stack *localstack.Stack, opts *localstack.Options) string {
 	kubectl := filepath.Join(opts.K8sDir, "kubectl") + " --kubeconfig " + relative(stack.Kubeconfig())
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 
 	line("")
-	line("Everything runs. In another terminal, watch the scans:")
+	line("Everything is up. In another terminal, watch the scans:")
 	line("")
 	line("  %s get scanrequests -w", relative(kubectl))
 	line("")
@@ -27,7 +27,7 @@ func nextSteps(stack *localstack.Stack, opts *localstack.Options) string {
 	line("  curl -sSN %s/api/v1/scan/JOB_ID/events -H 'X-User-ID: me'", stack.APIURL())
 	line("  curl -sS %s/api/v1/scan/JOB_ID/result -H 'X-User-ID: me'", stack.APIURL())
 	line("")
-	line("and see what feeds them:")
+	line("and look at the pools behind them:")
 	line("")
 	line("  %s get tokenbudgets,workerpools,deployments,pods", relative(kubectl))
 	if url := stack.SimURL(); url != "" {
@@ -39,8 +39,7 @@ func nextSteps(stack *localstack.Stack, opts *localstack.Options) string {
 	return b.String()
 }
 
-// relative shortens a path, or a command line that begins with one, that lies
-// below the working directory.
+// relative shortens a path below the working directory, or a command line that begins with one.
 func relative(path string) string {
 	dir, err := os.Getwd()
 	if err != nil {

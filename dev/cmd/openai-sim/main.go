@@ -1,6 +1,7 @@
-// Command openai-sim runs the simulated LLM provider: the endpoints, limits,
-// errors and latency of the real one, with faults on demand. See
-// "curl http://127.0.0.1:9090/sim" for its controls.
+// Command openai-sim runs the simulated LLM provider: the endpoints, limits, errors and latency of the real one, with
+// faults on demand. "curl http://127.0.0.1:9090/sim" lists its controls.
+//
+// The first SIGTERM or SIGINT makes it finish the calls in flight; a second one ends it.
 package main
 
 import (
@@ -10,40 +11,32 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/eco2-team/scan-operator/dev/openaisim"
+	"github.com/eco2-team/scan-operator/internal/cli"
 )
 
 const (
 	readHeaderTimeout = 10 * time.Second
-	// maxStreams is how many calls one HTTP/2 connection carries at a time.
+	// maxStreams is the limit of concurrent calls on one HTTP/2 connection.
 	maxStreams = 1000
 )
 
-func main() {
-	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := start(os.Args[1:], logger); err != nil {
-		logger.Error("openai-sim failed", "error", err)
-		os.Exit(1)
-	}
-}
+func main() { cli.Main(command()) }
 
-// start reads the settings and serves until a signal arrives.
-func start(args []string, logger *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	o, err := parseOptions(args, os.Stderr)
-	if errors.Is(err, errHelp) {
-		return nil
+func command() cli.Command {
+	var o options
+	return cli.Command{
+		Name: "openai-sim", EnvPrefix: envPrefix,
+		Summary: "Simulates the LLM provider: its endpoints, limits, errors and latency.",
+		Bind:    o.bind, Validate: o.validate,
+		Run: func(ctx context.Context, p *cli.Process) error {
+			return run(ctx, &o, slog.New(logr.ToSlogHandler(p.Log)))
+		},
 	}
-	if err != nil {
-		return err
-	}
-	return run(ctx, o, logger)
 }
 
 // run serves until ctx ends, then lets calls in flight finish.
@@ -51,7 +44,7 @@ func run(ctx context.Context, o *options, logger *slog.Logger) error {
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", o.bindAddress)
 	if err != nil {
-		return fmt.Errorf("listening on %s: %w (choose another address with --bind-address)", o.bindAddress, err)
+		return fmt.Errorf("listen on %s: %w; choose another address with --bind-address", o.bindAddress, err)
 	}
 	return serve(ctx, listener, o, logger)
 }
@@ -59,8 +52,8 @@ func run(ctx context.Context, o *options, logger *slog.Logger) error {
 // serve serves on a listener until ctx ends.
 func serve(ctx context.Context, listener net.Listener, o *options, logger *slog.Logger) error {
 	// Calls in flight outlive the signal, not the grace period.
-	calls, cutOff := context.WithCancel(context.WithoutCancel(ctx))
-	defer cutOff()
+	calls, endCalls := context.WithCancel(context.WithoutCancel(ctx))
+	defer endCalls()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -88,7 +81,7 @@ func serve(ctx context.Context, listener net.Listener, o *options, logger *slog.
 	}()
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
 	logger.Info("shutting down", "grace", o.grace)
@@ -96,15 +89,15 @@ func serve(ctx context.Context, listener net.Listener, o *options, logger *slog.
 	defer done()
 	err := server.Shutdown(grace)
 	if errors.Is(err, context.DeadlineExceeded) {
-		logger.Info("cutting off the calls that are left")
-		cutOff()
+		logger.Info("ending the calls that are left")
+		endCalls()
 		err = server.Close()
 	}
 	if closed := <-served; !errors.Is(closed, http.ErrServerClosed) {
 		err = errors.Join(err, closed)
 	}
 	if err != nil {
-		return fmt.Errorf("shutting down: %w", err)
+		return fmt.Errorf("shut down: %w", err)
 	}
 	return nil
 }

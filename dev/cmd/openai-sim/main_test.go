@@ -19,8 +19,7 @@ import (
 	"github.com/eco2-team/scan-operator/dev/openaisim"
 )
 
-// launch serves on a free port until the returned function is called, which
-// returns what serve returned.
+// launch serves on a free port until the returned function is called, which returns the result of serve.
 func launch(t *testing.T, o *options) (address string, stop func() error) {
 	t.Helper()
 	var listen net.ListenConfig
@@ -37,7 +36,7 @@ func launch(t *testing.T, o *options) (address string, stop func() error) {
 	}
 }
 
-// call asks for the models and returns the protocol and the status.
+// call requests the models and returns the protocol and the status.
 func call(t *testing.T, client *http.Client, url string) (protocol string, status int) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/models", http.NoBody)
@@ -109,15 +108,14 @@ func TestProtocols(t *testing.T) {
 			}
 			transport.CloseIdleConnections()
 			if err := stop(); err != nil {
-				t.Errorf("stopping: %v", err)
+				t.Errorf("stop: %v", err)
 			}
 		})
 	}
 }
 
-// TestShutdownCutsOffHangingCalls checks that a call that never ends does not
-// keep the process alive.
-func TestShutdownCutsOffHangingCalls(t *testing.T) {
+// A call that never ends does not keep the process alive.
+func TestShutdownEndsHangingCalls(t *testing.T) {
 	for _, kind := range []openaisim.FaultKind{openaisim.FaultHang, openaisim.FaultSlowFirstByte} {
 		t.Run(string(kind), func(t *testing.T) {
 			address, stop := launch(t, &options{config: openaisim.Config{
@@ -141,7 +139,7 @@ func TestShutdownCutsOffHangingCalls(t *testing.T) {
 				continue
 			}
 			if err := stop(); err != nil {
-				t.Errorf("stopping: %v", err)
+				t.Errorf("stop: %v", err)
 			}
 			if err := <-failed; err == nil {
 				t.Error("the hanging call was answered")
@@ -150,7 +148,7 @@ func TestShutdownCutsOffHangingCalls(t *testing.T) {
 	}
 }
 
-// inFlight reports whether a call is being worked on.
+// inFlight reports whether a call is in flight.
 func inFlight(t *testing.T, address string) bool {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/sim/stats", http.NoBody)
@@ -173,9 +171,9 @@ func TestAddressInUse(t *testing.T) {
 	address, stop := launch(t, &options{grace: time.Minute})
 	err := run(t.Context(), &options{bindAddress: address}, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "choose another address with --bind-address") {
-		t.Errorf("error %v, want advice", err)
+		t.Errorf("error %v, want one that says what to do", err)
 	}
 	if err := stop(); err != nil {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("stop: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -14,97 +13,84 @@ import (
 	"github.com/eco2-team/scan-operator/internal/cli"
 )
 
-// envPrefix is what the environment twin of a flag starts with:
-// --tokens-per-minute is also OPENAI_SIM_TOKENS_PER_MINUTE.
+// envPrefix begins the environment variable of each flag: --speed is OPENAI_SIM_SPEED.
 const envPrefix = "OPENAI_SIM"
 
-// errHelp reports that the usage was printed, as asked.
-var errHelp = errors.New("help requested")
-
-// options are the command line, the environment and the config file in one.
+// options are the values of the flags, and the settings of the simulator that validate derives from them.
 type options struct {
+	flags           *flag.FlagSet
 	bindAddress     string
 	tlsCert, tlsKey string
-	// grace is how long calls in flight may take to end after a signal;
-	// hanging ones are cut off then.
-	grace  time.Duration
-	config openaisim.Config
+	// grace is how long calls in flight may take after a signal, before they are ended.
+	grace    time.Duration
+	file     string
+	speed    float64
+	tokens   int64
+	requests int64
+	seed     uint64
+	config   openaisim.Config
 }
 
-// parseOptions reads the settings: a flag wins over its environment twin, that
-// over the config file, that over the default.
-func parseOptions(args []string, usage io.Writer) (*options, error) {
-	var (
-		o        options
-		file     string
-		speed    float64
-		tokens   int64
-		requests int64
-		seed     uint64
-	)
-	flags := flag.NewFlagSet("openai-sim", flag.ContinueOnError)
-	flags.SetOutput(usage)
-	flags.StringVar(&o.bindAddress, "bind-address", "127.0.0.1:9090", "address to serve on")
-	flags.StringVar(&o.tlsCert, "tls-cert-file", "", "certificate to serve with TLS; needs --tls-key-file")
-	flags.StringVar(&o.tlsKey, "tls-key-file", "", "private key to serve with TLS; needs --tls-cert-file")
-	flags.DurationVar(&o.grace, "shutdown-grace-period", 10*time.Second, "how long calls in flight may take to end after a signal")
-	flags.StringVar(&file, "config", "", "file with settings, YAML or JSON, as PUT /sim/config takes them")
-	flags.Float64Var(&speed, "speed", 1, "divide every latency by this; does not speed up the limits")
-	flags.Int64Var(&tokens, "tokens-per-minute", 0, "token limit of each key and model (default 2000000)")
-	flags.Int64Var(&requests, "requests-per-minute", 0, "request limit of each key and model (default 10000)")
-	flags.Uint64Var(&seed, "seed", 0, "seed of latency, faults and generated text")
-	flags.Usage = func() {
-		fmt.Fprintf(usage, "Usage: openai-sim [flags]\n\nEvery flag has an environment twin: --bind-address is %s.\n\n",
-			cli.Name(envPrefix, "bind-address"))
-		flags.PrintDefaults()
+func (o *options) bind(fs *flag.FlagSet, _ func(string) string) {
+	o.flags = fs
+	fs.StringVar(&o.bindAddress, "bind-address", "127.0.0.1:9090", "Address of the provider's endpoints and of the controls, as host:port.")
+	fs.StringVar(&o.tlsCert, "tls-cert-file", "", "Certificate to serve HTTPS with, in PEM. Empty means plain HTTP.")
+	fs.StringVar(&o.tlsKey, "tls-key-file", "", "Private key of --tls-cert-file, in PEM.")
+	fs.DurationVar(&o.grace, "shutdown-grace-period", 10*time.Second, "Time that calls in flight may take after a signal before they are ended. 0 ends them at once.")
+	fs.StringVar(&o.file, "config", "", "File with settings as PUT /sim/config takes them, in YAML or JSON. Flags override it. Empty means the defaults.")
+	fs.Float64Var(&o.speed, "speed", 1, "Factor that every latency is divided by. The limits stay those of a real minute. 0 means 1.")
+	fs.Int64Var(&o.tokens, "tokens-per-minute", 0, "Limit of the tokens of each key and model, per minute. 0 means 2000000.")
+	fs.Int64Var(&o.requests, "requests-per-minute", 0, "Limit of the requests of each key and model, per minute. 0 means 10000.")
+	fs.Uint64Var(&o.seed, "seed", 0, "Seed of latencies, faults and generated text. The same seed gives the same ones.")
+}
+
+// validate reads the file and checks the settings. A flag overrides its environment variable, which overrides the file,
+// which overrides the default.
+func (o *options) validate() error {
+	if (o.tlsCert == "") != (o.tlsKey == "") {
+		return errors.New("--tls-cert-file and --tls-key-file must be set together")
 	}
-	if err := cli.Parse(flags, envPrefix, args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, errHelp
-		}
-		return nil, fmt.Errorf("reading the flags: %w", err)
+	if err := errors.Join(
+		cli.AtLeast("shutdown-grace-period", o.grace, 0),
+		cli.AtLeast("speed", o.speed, 0),
+		cli.AtLeast("tokens-per-minute", o.tokens, 0),
+		cli.AtLeast("requests-per-minute", o.requests, 0),
+	); err != nil {
+		return err
 	}
-	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: openai-sim takes flags only", flags.Arg(0))
-	}
-	if file != "" {
+	if o.file != "" {
 		var err error
-		if o.config, err = readConfig(file); err != nil {
-			return nil, err
+		if o.config, err = readConfig(o.file); err != nil {
+			return err
 		}
 	}
-	// Only what was set, on the command line or in the environment, overrides
-	// the file.
-	flags.Visit(func(f *flag.Flag) {
+	o.flags.Visit(func(f *flag.Flag) { // those that were set
 		switch f.Name {
 		case "speed":
-			o.config.Speed = speed
+			o.config.Speed = o.speed
 		case "tokens-per-minute":
-			o.config.TokensPerMinute = tokens
+			o.config.TokensPerMinute = o.tokens
 		case "requests-per-minute":
-			o.config.RequestsPerMinute = requests
+			o.config.RequestsPerMinute = o.requests
 		case "seed":
-			o.config.Seed = seed
+			o.config.Seed = o.seed
 		}
 	})
-	if (o.tlsCert == "") != (o.tlsKey == "") {
-		return nil, errors.New("--tls-cert-file and --tls-key-file belong together: set both or neither")
-	}
 	if err := o.config.Validate(); err != nil {
-		return nil, fmt.Errorf("invalid settings: %w", err)
+		return fmt.Errorf("check the settings: %w", err)
 	}
-	return &o, nil
+	return nil
 }
 
 // readConfig reads a settings file.
 func readConfig(file string) (openaisim.Config, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
-		return openaisim.Config{}, fmt.Errorf("reading --config: %w", err)
+		return openaisim.Config{}, fmt.Errorf("read --config: %w", err)
 	}
 	document, err := yaml.YAMLToJSONStrict(raw)
 	if err != nil {
-		return openaisim.Config{}, fmt.Errorf("reading --config %s: %w", file, err)
+		return openaisim.Config{}, fmt.Errorf("read --config %s: %w", file, err)
 	}
 	config, err := openaisim.DecodeConfig(document, openaisim.Config{})
 	if err != nil {

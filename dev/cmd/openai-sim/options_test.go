@@ -1,7 +1,7 @@
 package main
 
 import (
-	"io"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/eco2-team/scan-operator/dev/openaisim"
+	"github.com/eco2-team/scan-operator/internal/cli"
 )
 
-func TestParseOptions(t *testing.T) {
+func TestOptions(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sim.yaml")
 	if err := os.WriteFile(file, []byte("tokensPerMinute: 5000\nspeed: 3\nfaults:\n- kind: overloaded\n  count: 2\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -22,6 +24,8 @@ func TestParseOptions(t *testing.T) {
 	if err := os.WriteFile(typo, []byte("tokenPerMinute: 5000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// The settings are in config; these are where they come from.
+	sources := cmpopts.IgnoreFields(options{}, "flags", "file", "speed", "tokens", "requests", "seed")
 	const address = "127.0.0.1:9090"
 	for _, tc := range []struct {
 		name    string
@@ -50,17 +54,23 @@ func TestParseOptions(t *testing.T) {
 		{"unknown flag", []string{"--sped=2"}, nil, options{}, "not defined: -sped"},
 		{"argument", []string{"run"}, nil, options{}, `unexpected argument "run"`},
 		{"bad environment", nil, map[string]string{"OPENAI_SIM_SEED": "x"}, options{}, "OPENAI_SIM_SEED"},
-		{"bad number", []string{"--tokens-per-minute=-1"}, nil, options{}, "tokensPerMinute: -1"},
-		{"half of TLS", []string{"--tls-cert-file=a"}, nil, options{}, "belong together"},
-		{"missing file", []string{"--config=/nonexistent"}, nil, options{}, "reading --config"},
+		{"bad number", []string{"--tokens-per-minute=-1"}, nil, options{}, "--tokens-per-minute=-1: want 0 or more"},
+		{"too slow", []string{"--speed=0.0001"}, nil, options{}, "speed"},
+		{"half of TLS", []string{"--tls-cert-file=a"}, nil, options{}, "must be set together"},
+		{"missing file", []string{"--config=/nonexistent"}, nil, options{}, "read --config"},
 		{"typo in the file", []string{"--config", typo}, nil, options{}, `unknown field "tokenPerMinute"`},
-		{"help", []string{"--help"}, nil, options{}, errHelp.Error()},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for name, value := range tc.env {
 				t.Setenv(name, value)
 			}
-			got, err := parseOptions(tc.args, io.Discard)
+			var got options
+			fs := flag.NewFlagSet("openai-sim", flag.ContinueOnError)
+			got.bind(fs, os.Getenv)
+			err := cli.Parse(fs, envPrefix, tc.args, os.LookupEnv)
+			if err == nil {
+				err = got.validate()
+			}
 			if tc.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
 					t.Errorf("error %v, want …%s", err, tc.wantErr)
@@ -70,7 +80,7 @@ func TestParseOptions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, *got, cmp.AllowUnexported(options{})); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(options{}), sources); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
