@@ -1,6 +1,5 @@
-// Package load keeps a number of scans unfinished, in a closed loop, and holds what becomes of them against the
-// product's contract: every scan that was accepted ends, once, and nothing is paid for twice without a reason.
+// Package load submits scans in a closed loop, through the HTTP API or as objects, and checks the product's contract:
+// every scan that was accepted ends, once, and no call is paid for twice without a reason.
 //
-// What happens to scans is taken from a watch of their objects; what was paid for, from the simulated provider's
-// own counters.
+// A watch of the objects shows what happens to scans; the simulated provider's counters show what was paid for.
 package load

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Metrics are what a process says of itself, by the names of the families.
+// Metrics are a process's metric families by name.
 type Metrics map[string]*dto.MetricFamily
 
 // Scrape reads the metrics behind a URL.

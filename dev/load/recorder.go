@@ -18,7 +18,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// Scan is what is known of one scan.
+// Scan is what was seen of one scan.
 type Scan struct {
 	Name string
 	UID  types.UID
@@ -28,8 +28,15 @@ type Scan struct {
 	// Finishes counts the transitions to a terminal state that were seen.
 	Finishes   int
 	FinishedAt time.Time
-	// Waited is the time it spent waiting for workers.
-	Waited time.Duration
+	// Submitted is when it was accepted, by the clock of whoever submitted it; User is whose it is.
+	Submitted time.Time
+	User      string
+	// AcceptedAt and BegunAt are when the product accepted it and when its first stage's last run began.
+	AcceptedAt, BegunAt time.Time
+	// Waited is the time it spent waiting for workers, Served the time at workers.
+	Waited, Served time.Duration
+	// Reserved are the tokens that its calls were charged.
+	Reserved int64
 	// Workers are the identities of the workers that had a stage, as far as seen.
 	Workers map[v1alpha1.StageName][]string
 	// Attempts are the tries of a stage that were its own success or failure.
@@ -49,11 +56,12 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	scans   map[string]*Scan
+	left    int // scans that have not ended
 	broken  []string
 	changed chan struct{} // closed at the next change
 }
 
-// Watch begins to follow the scans of a namespace, until Close.
+// Watch follows the scans of a namespace until Close.
 func Watch(ctx context.Context, config *rest.Config, namespace string) (*Recorder, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -113,7 +121,7 @@ func (r *Recorder) handler() toolscache.ResourceEventHandler {
 	}
 }
 
-// observe takes note of a scan's newest version.
+// observe records a scan's newest version.
 func (r *Recorder) observe(obj *v1alpha1.ScanRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -127,6 +135,7 @@ func (r *Recorder) observe(obj *v1alpha1.ScanRequest) {
 	switch {
 	case finished && s.Finishes == 0:
 		s.Finishes, s.FinishedAt = 1, status.FinishedAt.Time
+		r.left--
 		close(s.done)
 	case finished && (!s.FinishedAt.Equal(status.FinishedAt.Time) || s.Phase != status.Phase):
 		s.Finishes++
@@ -137,6 +146,8 @@ func (r *Recorder) observe(obj *v1alpha1.ScanRequest) {
 	}
 	s.Phase, s.Reason = status.Phase, status.Summary.Reason
 	s.Waited = time.Duration(status.WaitedMilliseconds) * time.Millisecond
+	s.User, s.AcceptedAt = obj.Spec.UserID, status.AcceptedAt.Time
+	s.Waited, s.Served, s.Reserved = time.Duration(status.WaitedMilliseconds)*time.Millisecond, 0, 0
 	s.current = status.Assignment
 	if a := status.Assignment; a != nil {
 		s.hadLocked(a.Stage, a.Worker)
@@ -145,11 +156,18 @@ func (r *Recorder) observe(obj *v1alpha1.ScanRequest) {
 		stage := &status.Stages[i]
 		s.hadLocked(stage.Name, stage.Worker)
 		s.Attempts[stage.Name] = int64(stage.Attempts)
+		s.Reserved += stage.Tokens.Reserved
+		if !stage.FinishedAt.IsZero() {
+			s.Served += stage.FinishedAt.Sub(stage.StartedAt.Time)
+		}
+		if stage.Name == v1alpha1.StageVision {
+			s.BegunAt = stage.StartedAt.Time
+		}
 	}
 	r.wakeLocked()
 }
 
-// gone takes note of a deletion, which is only in order after the end.
+// gone records a deletion, which is allowed only after the scan's end.
 func (r *Recorder) gone(obj *v1alpha1.ScanRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,6 +192,7 @@ func (r *Recorder) scanLocked(name string) *Scan {
 			done: make(chan struct{}),
 		}
 		r.scans[name] = s
+		r.left++
 	}
 	return s
 }
@@ -187,11 +206,14 @@ func (r *Recorder) wakeLocked() {
 	r.changed = make(chan struct{})
 }
 
-// Accepted notes that the product has taken a scan: from now on it must end.
+// Accepted records that the product has accepted a scan: from now on it must end.
 func (r *Recorder) Accepted(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.scanLocked(name)
+	s := r.scanLocked(name)
+	if s.Submitted.IsZero() {
+		s.Submitted = time.Now()
+	}
 	r.wakeLocked()
 }
 
@@ -208,7 +230,7 @@ func (r *Recorder) AwaitEnd(ctx context.Context, name string) error {
 	}
 }
 
-// Await waits until the condition holds, which is asked at each change.
+// Await waits until the condition holds. It is checked at each change.
 func (r *Recorder) Await(ctx context.Context, condition func() bool) error {
 	for {
 		r.mu.Lock()
@@ -227,11 +249,21 @@ func (r *Recorder) Await(ctx context.Context, condition func() bool) error {
 
 // AwaitAllEnded waits until every scan is terminal. On error it names some that are not.
 func (r *Recorder) AwaitAllEnded(ctx context.Context) error {
-	err := r.Await(ctx, func() bool { return len(r.Unfinished()) == 0 })
+	err := r.Await(ctx, func() bool {
+		_, unfinished := r.Counts()
+		return unfinished == 0
+	})
 	if left := r.Unfinished(); len(left) > 0 {
 		return fmt.Errorf("%d scans have not ended, such as %s: %w", len(left), left[0], err)
 	}
 	return nil
+}
+
+// Counts returns how many scans are known, and how many of them have not ended.
+func (r *Recorder) Counts() (all, unfinished int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.scans), r.left
 }
 
 // Unfinished describes the scans that have not ended.
@@ -248,15 +280,15 @@ func (r *Recorder) Unfinished() []string {
 	return left
 }
 
-// Broken tells what was seen that must never be.
+// Broken describes what was seen that must never happen.
 func (r *Recorder) Broken() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.broken)
 }
 
-// Busy counts the scans that each worker has now, of one stage and given to it between youngest and oldest ago: those
-// whose calls are at the provider, which neither were just sent nor are just being answered.
+// Busy counts the scans that each worker has now, of one stage and assigned to it between youngest and oldest ago:
+// their calls are at the provider, neither just sent nor about to be answered.
 func (r *Recorder) Busy(stage v1alpha1.StageName, youngest, oldest time.Duration) map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -272,7 +304,7 @@ func (r *Recorder) Busy(stage v1alpha1.StageName, youngest, oldest time.Duration
 	return busy
 }
 
-// Scans returns copies of all that is known, sorted by name.
+// Scans returns copies of all scans, sorted by name.
 func (r *Recorder) Scans() []Scan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -286,7 +318,7 @@ func (r *Recorder) Scans() []Scan {
 	return all
 }
 
-// Forget drops what is known of the scans that have ended.
+// Forget drops the scans that have ended.
 func (r *Recorder) Forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

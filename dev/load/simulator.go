@@ -26,12 +26,17 @@ func (s Simulator) Stats(ctx context.Context) (*openaisim.Stats, error) {
 	return stats, nil
 }
 
-// SetFaults replaces the faults in force; none puts all of them out of force.
+// SetFaults replaces the active faults; none removes all of them.
 func (s Simulator) SetFaults(ctx context.Context, faults ...openaisim.Fault) error {
 	document := struct {
 		Faults []openaisim.Fault `json:"faults"`
 	}{faults}
 	return s.call(ctx, http.MethodPatch, "/sim/config", document, nil)
+}
+
+// Configure changes settings: document is that of a PATCH of /sim/config.
+func (s Simulator) Configure(ctx context.Context, document string) error {
+	return s.call(ctx, http.MethodPatch, "/sim/config", json.RawMessage(document), nil)
 }
 
 // call sends a document and reads the answer, where these are not nil.

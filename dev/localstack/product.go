@@ -39,6 +39,9 @@ func environment() []string {
 	return out
 }
 
+// managerNames are the managers' component names, in the order of their queue servers.
+var managerNames = []string{"manager", "manager-2"}
+
 // startProduct starts the simulator, the manager and the api, in this order.
 func (s *Stack) startProduct(ctx context.Context) error {
 	endpoint := s.opts.Endpoint
@@ -50,11 +53,12 @@ func (s *Stack) startProduct(ctx context.Context) error {
 			endpoint = s.simURL + "/v1"
 		}
 	}
-	if err := s.startManager(ctx, "manager", endpoint); err != nil {
-		return err
-	}
+	managers := managerNames[:1]
 	if s.opts.StandbyManager {
-		if err := s.startManager(ctx, "manager-2", endpoint); err != nil {
+		managers = managerNames
+	}
+	for _, name := range managers {
+		if err := s.startManager(ctx, name, endpoint); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/eco2-team/scan-operator/dev/localkubelet"
 	"github.com/eco2-team/scan-operator/dev/localkubelet/process"
+	"github.com/eco2-team/scan-operator/internal/queuestatus"
 )
 
 // simulatedKey is the provider key the simulator is used with; it takes any.
@@ -354,6 +356,26 @@ func (s *Stack) pkiDir() string { return filepath.Join(s.opts.Dir, "pki") }
 
 func (s *Stack) componentKubeconfig(name string) string {
 	return filepath.Join(s.pkiDir(), name+".kubeconfig")
+}
+
+// Leader is the name of the manager that leads: it alone serves the queue. It is empty if none answers.
+func (s *Stack) Leader(ctx context.Context) string {
+	for i, address := range s.queueURLs {
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost,
+			address+queuestatus.Path(s.opts.Namespace), strings.NewReader("{}"))
+		if err != nil {
+			return ""
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			continue
+		}
+		_ = response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			return managerNames[i]
+		}
+	}
+	return ""
 }
 
 // find is the component of that name.

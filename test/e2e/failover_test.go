@@ -3,10 +3,8 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/dev/load"
 	"github.com/eco2-team/scan-operator/dev/localstack"
-	"github.com/eco2-team/scan-operator/internal/queuestatus"
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 
@@ -70,7 +67,7 @@ func TestLeaderFailover(t *testing.T) {
 		}
 	}
 
-	if got := leader(ctx, stack); got != "manager" {
+	if got := stack.Leader(ctx); got != "manager" {
 		stopUsers()
 		t.Fatalf("the leader is %q, want the manager that was started first", got)
 	}
@@ -84,7 +81,7 @@ func TestLeaderFailover(t *testing.T) {
 	}
 	killed := time.Now()
 	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		return leader(ctx, stack) == "manager-2", nil
+		return stack.Leader(ctx) == "manager-2", nil
 	}); err != nil {
 		stopUsers()
 		t.Fatalf("the standby does not take over: %v", err)
@@ -140,26 +137,6 @@ func awaitLimit(ctx context.Context, sim load.Simulator, percent int64) error {
 		}
 		return false, nil
 	})
-}
-
-// leader names the manager that leads: it alone serves the queue.
-func leader(ctx context.Context, stack *localstack.Stack) string {
-	for i, url := range stack.QueueURLs() {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost,
-			url+queuestatus.Path(stack.Namespace()), strings.NewReader("{}"))
-		if err != nil {
-			return ""
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			continue
-		}
-		_ = response.Body.Close()
-		if response.StatusCode == http.StatusOK {
-			return []string{"manager", "manager-2"}[i]
-		}
-	}
-	return ""
 }
 
 func endedOf(r *load.Recorder) int {

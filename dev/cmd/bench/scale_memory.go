@@ -17,7 +17,7 @@ import (
 	"github.com/eco2-team/scan-operator/dev/load"
 )
 
-// workerPort is where a worker shows its metrics.
+// workerPort is where a worker serves its metrics.
 const workerPort = 8081
 
 // footprint is what a worker needs: bytes at a number of calls.
@@ -25,24 +25,26 @@ type footprint struct {
 	calls, resident, heap float64
 }
 
-// gauge follows the workers' memory.
-type gauge struct {
+// workerMemory follows the workers' memory.
+type workerMemory struct {
 	mu sync.Mutex
 	// idle and most are a worker's memory before its first call and with the most calls, by pod.
 	idle, most map[string]footprint
 }
 
-func newGauge() *gauge { return &gauge{idle: map[string]footprint{}, most: map[string]footprint{}} }
+func newWorkerMemory() *workerMemory {
+	return &workerMemory{idle: map[string]footprint{}, most: map[string]footprint{}}
+}
 
-// sample asks all workers every second until ctx ends.
-func (g *gauge) sample(ctx context.Context, c client.Reader, namespace string) {
+// sample reads all workers' metrics every second until ctx ends.
+func (m *workerMemory) sample(ctx context.Context, c client.Reader, namespace string) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		pods := &corev1.PodList{}
 		if err := c.List(ctx, pods, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelPool}); err == nil {
 			for i := range pods.Items {
-				g.ask(ctx, &pods.Items[i])
+				m.read(ctx, &pods.Items[i])
 			}
 		}
 		select {
@@ -53,35 +55,35 @@ func (g *gauge) sample(ctx context.Context, c client.Reader, namespace string) {
 	}
 }
 
-// ask takes note of one worker. One that does not answer is asked again a second later.
-func (g *gauge) ask(ctx context.Context, pod *corev1.Pod) {
-	m, err := load.Scrape(ctx, http.DefaultClient, fmt.Sprintf("http://%s:%d/metrics", pod.Status.PodIP, workerPort))
+// read records one worker. One that does not answer is read again a second later.
+func (m *workerMemory) read(ctx context.Context, pod *corev1.Pod) {
+	metrics, err := load.Scrape(ctx, http.DefaultClient, fmt.Sprintf("http://%s:%d/metrics", pod.Status.PodIP, workerPort))
 	if err != nil {
 		return
 	}
 	now := footprint{
-		calls: m.Sum("scan_worker_calls_in_flight"), resident: m.Sum("process_resident_memory_bytes"),
-		heap: m.Sum("go_memstats_heap_inuse_bytes"),
+		calls: metrics.Sum("scan_worker_calls_in_flight"), resident: metrics.Sum("process_resident_memory_bytes"),
+		heap: metrics.Sum("go_memstats_heap_inuse_bytes"),
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	most, seen := g.most[pod.Name]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	most, seen := m.most[pod.Name]
 	if !seen || most.calls == 0 {
-		g.idle[pod.Name] = now
+		m.idle[pod.Name] = now
 	}
 	if !seen || now.calls >= most.calls {
 		// With as many calls as before the memory may have grown.
 		now.resident, now.heap = max(now.resident, most.resident), max(now.heap, most.heap)
-		g.most[pod.Name] = now
+		m.most[pod.Name] = now
 	}
 }
 
-// print says what each worker needed.
-func (g *gauge) print(out io.Writer) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, pod := range slices.Sorted(maps.Keys(g.most)) {
-		idle, most := g.idle[pod], g.most[pod]
+// print prints what each worker needed.
+func (m *workerMemory) print(out io.Writer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, pod := range slices.Sorted(maps.Keys(m.most)) {
+		idle, most := m.idle[pod], m.most[pod]
 		fmt.Fprintf(out, "memory       a worker with %.0f calls: %.0f MiB resident, %.0f MiB of them heap", most.calls, most.resident/(1<<20), most.heap/(1<<20))
 		if grown := most.calls - idle.calls; grown > 0 {
 			fmt.Fprintf(out, "; with %.0f: %.0f and %.0f MiB; so a call needs %.0f kB, %.0f kB of them heap", idle.calls, idle.resident/(1<<20),

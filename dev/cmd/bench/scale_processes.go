@@ -13,8 +13,8 @@ import (
 // ticksPerSecond is the unit of the times in /proc: USER_HZ, which Linux fixes at 100.
 const ticksPerSecond = 100
 
-// children follows the processes that this one has started: the stack's programs.
-type children struct {
+// processes follows the processes that this one has started: the stack's programs.
+type processes struct {
 	mu   sync.Mutex
 	seen map[string]*child // by process id
 	base map[string]float64
@@ -27,16 +27,18 @@ type child struct {
 	peak    int64
 }
 
-func newChildren() *children { return &children{seen: map[string]*child{}, base: map[string]float64{}} }
+func newProcesses() *processes {
+	return &processes{seen: map[string]*child{}, base: map[string]float64{}}
+}
 
-// sample looks at the processes every quarter of a second until ctx ends. What they have used before does not count.
-func (c *children) sample(ctx context.Context) {
-	c.look()
-	c.mu.Lock()
-	for id, one := range c.seen {
-		c.base[id] = one.seconds
+// sample reads /proc every quarter of a second until ctx ends. What was used before the first time does not count.
+func (p *processes) sample(ctx context.Context) {
+	p.read()
+	p.mu.Lock()
+	for id, one := range p.seen {
+		p.base[id] = one.seconds
 	}
-	c.mu.Unlock()
+	p.mu.Unlock()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -44,23 +46,23 @@ func (c *children) sample(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			c.look()
+			p.read()
 		}
 	}
 }
 
-func (c *children) look() {
+func (p *processes) read() {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	self := strconv.Itoa(os.Getpid())
 	for _, path := range stats {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
 		// PID (COMMAND) STATE PPID … with utime, stime and rss as the 14th, 15th and 24th field.
 		head, tail, ok := strings.Cut(string(data), ") ")
@@ -69,10 +71,10 @@ func (c *children) look() {
 			continue
 		}
 		id, program, _ := strings.Cut(head, " (")
-		one := c.seen[id]
+		one := p.seen[id]
 		if one == nil {
 			one = &child{program: program}
-			c.seen[id] = one
+			p.seen[id] = one
 		}
 		one.seconds = (number(fields[11]) + number(fields[12])) / ticksPerSecond
 		one.peak = max(one.peak, int64(number(fields[21]))*int64(os.Getpagesize()))
@@ -85,21 +87,21 @@ func number(s string) float64 {
 }
 
 // cpuSeconds sums up the processor time by program.
-func (c *children) cpuSeconds() map[string]float64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (p *processes) cpuSeconds() map[string]float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	sums := map[string]float64{}
-	for id, one := range c.seen {
-		sums[one.program] += one.seconds - c.base[id]
+	for id, one := range p.seen {
+		sums[one.program] += one.seconds - p.base[id]
 	}
 	return sums
 }
 
 // peaks lists the largest resident memory of each process of a program, in bytes.
-func (c *children) peaks(program string) (bytes []int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, one := range c.seen {
+func (p *processes) peaks(program string) (bytes []int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.seen {
 		if one.program == program {
 			bytes = append(bytes, one.peak)
 		}
