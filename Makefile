@@ -70,6 +70,10 @@ test-browser: k8s build ## Test the HTTP API with a headless Chromium, which mus
 bench: k8s ## Run the benchmarks. BENCH=regexp PKG=./internal/queue BENCHTIME=5s narrow them.
 	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -benchmem $(PKG)
 
+.PHONY: bench-system
+bench-system: k8s build ## Measure the whole product on a local stack. ARGS="tokens --scenarios steady" (or api, scale; -h lists flags).
+	go run ./dev/cmd/bench $(firstword $(ARGS)) --k8s-dir $(K8S) --bin-dir $(BIN) $(wordlist 2,99,$(ARGS))
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (20s) each.
 	@PKG='$(PKG)' FUZZTIME='$(FUZZTIME)' hack/fuzz.sh

@@ -145,7 +145,6 @@ func (r *Recorder) observe(obj *v1alpha1.ScanRequest) {
 		r.breakLocked("scan %s had finished as %s and is %s again", s.Name, s.Phase, status.Phase)
 	}
 	s.Phase, s.Reason = status.Phase, status.Summary.Reason
-	s.Waited = time.Duration(status.WaitedMilliseconds) * time.Millisecond
 	s.User, s.AcceptedAt = obj.Spec.UserID, status.AcceptedAt.Time
 	s.Waited, s.Served, s.Reserved = time.Duration(status.WaitedMilliseconds)*time.Millisecond, 0, 0
 	s.current = status.Assignment
