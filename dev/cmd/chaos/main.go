@@ -55,12 +55,12 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "chaos: %d rounds with seed %d; logs in %s\n", o.rounds, o.seed, filepath.Join(o.dir, "log"))
-	w, err := newWorld(ctx, o, out)
+	h, err := newHarness(ctx, o, out)
 	if err != nil {
 		return err
 	}
-	results, err := w.play(ctx, choice)
-	err = errors.Join(err, w.close())
+	results, err := h.play(ctx, choice)
+	err = errors.Join(err, h.close())
 	printTable(out, results)
 	for i := range results {
 		if len(results[i].broken) > 0 {
@@ -74,21 +74,21 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return err
 }
 
-// play runs the rounds, and goes on after one that broke the contract as long as the stack works.
-func (w *world) play(ctx context.Context, choice []fault) ([]result, error) {
+// play runs the rounds, and continues after one that broke the contract as long as the stack works.
+func (h *harness) play(ctx context.Context, choice []fault) ([]result, error) {
 	var results []result
-	order := w.order(choice, w.opts.rounds)
+	order := h.order(choice, h.opts.rounds)
 	for n, f := range order {
-		w.logf("round %d of %d: %s", n+1, len(order), f.name)
-		r, err := w.round(ctx, n+1, f)
+		h.logf("round %d of %d: %s", n+1, len(order), f.name)
+		r, err := h.round(ctx, n+1, f)
 		results = append(results, r)
 		for _, broken := range r.broken {
-			w.logf("round %d BROKE THE CONTRACT: %s", n+1, broken)
+			h.logf("round %d BROKE THE CONTRACT: %s", n+1, broken)
 		}
 		if err != nil {
 			return results, fmt.Errorf("round %d, %s: %w", n+1, f.name, err)
 		}
-		w.logf("round %d: %d scans, %d succeeded, %d failed, %d calls paid for twice, %.0f s",
+		h.logf("round %d: %d scans, %d succeeded, %d failed, %d calls paid for twice, %.0f s",
 			n+1, r.scans, r.succeeded, r.failed(), r.paidTwice, r.took.Seconds())
 	}
 	return results, nil

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -13,22 +12,21 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/dev/load"
 	"github.com/eco2-team/scan-operator/dev/openaisim"
-	"github.com/eco2-team/scan-operator/internal/queuestatus"
 )
 
 const (
-	// warmUp is how long a round's load runs before the fault: until it is at its full height.
+	// warmUp is how long a round's load runs before the fault: until all users have a scan.
 	warmUp = 4 * time.Second
 	// after is how long it goes on when the fault is over.
 	after = 4 * time.Second
 	// drain is how long the last scans may take to end. It is more than a call's timeout, its attempts' backoff,
 	// and a Lease together, and less than the deadline of a scan, which would hide a scan that is stuck.
 	drain = 3 * time.Minute
-	// idle is how long the accounts may take to show that nothing runs.
+	// idle is how long the budgets may take to show that nothing runs.
 	idle = 20 * time.Second
 )
 
-// result is what became of a round.
+// result is what a round found.
 type result struct {
 	round     int
 	fault     string
@@ -36,10 +34,10 @@ type result struct {
 	succeeded int
 	reasons   map[string]int // of those that failed
 	lost      int
-	// paidTwice are the calls that the provider was asked for again although it had not failed them, excused those
-	// of them that a killed or frozen worker had.
+	// paidTwice are the calls that were sent again although the provider had not failed them; excused are those of
+	// them that a killed or frozen worker had.
 	paidTwice, excused int
-	// failedCalls are the calls that the provider took and failed, and was asked for again.
+	// failedCalls are the calls that the provider charged and failed, and that were sent again.
 	failedCalls int
 	rateLimited int64
 	longestWait time.Duration
@@ -59,22 +57,22 @@ func (r *result) breach(format string, args ...any) {
 	r.broken = append(r.broken, fmt.Sprintf(format, args...))
 }
 
-// round puts the stack under load, strikes, lets everything end, and judges. An error means that the round could not
-// be played; breaches of the contract are in the result.
-func (w *world) round(ctx context.Context, number int, f fault) (result, error) {
+// round puts the stack under load, injects the fault, awaits the end of all scans, and checks the contract. An error
+// means that the round could not be completed; breaches of the contract are in the result.
+func (h *harness) round(ctx context.Context, number int, f fault) (result, error) {
 	r := result{round: number, fault: f.name, reasons: map[string]int{}}
 	begun := time.Now()
-	before, err := w.sim.Stats(ctx)
+	before, err := h.sim.Stats(ctx)
 	if err != nil {
 		return r, err
 	}
-	brokenBefore := len(w.recorder.Broken())
+	brokenBefore := len(h.recorder.Broken())
 
 	submitting, enough := context.WithCancel(ctx)
-	users := &load.Users{Count: w.opts.unfinished, APIURL: w.stack.APIURL(), Name: fmt.Sprintf("chaos-%d", number), Recorder: w.recorder}
+	users := &load.Users{Count: h.opts.unfinished, APIURL: h.stack.APIURL(), Name: fmt.Sprintf("chaos-%d", number), Recorder: h.recorder}
 	left := make(chan error, 1)
 	go func() { left <- users.Run(submitting) }()
-	err = w.underLoad(ctx, f)
+	err = h.underLoad(ctx, f)
 	enough()
 	if leaving := <-left; err == nil {
 		err = leaving
@@ -84,7 +82,7 @@ func (w *world) round(ctx context.Context, number int, f fault) (result, error) 
 	}
 
 	draining, cancel := context.WithTimeout(ctx, drain)
-	err = w.recorder.AwaitAllEnded(draining)
+	err = h.recorder.AwaitAllEnded(draining)
 	cancel()
 	if ctx.Err() != nil {
 		return r, ctx.Err()
@@ -92,39 +90,39 @@ func (w *world) round(ctx context.Context, number int, f fault) (result, error) 
 	if err != nil {
 		r.breach("%v", err)
 	}
-	r.lost = len(w.recorder.Unfinished())
+	r.lost = len(h.recorder.Unfinished())
 	idling, cancel := context.WithTimeout(ctx, idle)
-	err = w.awaitIdle(idling)
+	err = h.awaitIdle(idling)
 	cancel()
 	if err != nil && r.lost == 0 {
 		r.breach("%v", err)
 	}
 	r.took = time.Since(begun)
-	for _, broken := range w.recorder.Broken()[brokenBefore:] {
+	for _, broken := range h.recorder.Broken()[brokenBefore:] {
 		r.breach("%s", broken)
 	}
-	now, err := w.sim.Stats(ctx)
+	now, err := h.sim.Stats(ctx)
 	if err != nil {
 		return r, err
 	}
-	scans := w.recorder.Scans()
+	scans := h.recorder.Scans()
 	r.judgeScans(f, scans)
-	r.judgePayments(f, scans, w.killed, before, now)
-	if err := w.checkStored(ctx, &r); err != nil {
+	r.judgePayments(f, scans, h.killed, before, now)
+	if err := h.checkStored(ctx, &r); err != nil {
 		return r, err
 	}
-	w.recorder.Forget()
+	h.recorder.Forget()
 	return r, nil
 }
 
-// underLoad strikes when the load is at its height, and leaves it on for a while.
-func (w *world) underLoad(ctx context.Context, f fault) error {
+// underLoad injects the fault when all users have a scan, and keeps the load on for a while.
+func (h *harness) underLoad(ctx context.Context, f fault) error {
 	if err := pause(ctx, warmUp); err != nil {
 		return err
 	}
-	striking, cancel := context.WithTimeout(ctx, blow)
+	injecting, cancel := context.WithTimeout(ctx, maxFaultDuration)
 	defer cancel()
-	if err := f.strike(striking, w); err != nil {
+	if err := f.inject(injecting, h); err != nil {
 		return err
 	}
 	return pause(ctx, after)
@@ -149,8 +147,8 @@ func (r *result) judgeScans(f fault, scans []load.Scan) {
 	}
 }
 
-// judgePayments takes from the provider's counters what was paid for more than once, and looks for an excuse: killed
-// says whether one of some workers was.
+// judgePayments takes from the provider's counters which calls were paid for more than once, and excuses those of dead
+// workers: killed reports whether one of the workers was a target.
 func (r *result) judgePayments(f fault, scans []load.Scan, killed func([]string) bool, before, now *openaisim.Stats) {
 	r.rateLimited = now.RateLimitedTotal() - before.RateLimitedTotal()
 	if r.rateLimited > 0 && !f.rateLimits {
@@ -170,7 +168,7 @@ func (r *result) judgePayments(f fault, scans []load.Scan, killed func([]string)
 			continue // of an earlier round
 		}
 		stage := v1alpha1.StageName(p.ID[cut+1:])
-		// Each attempt beyond the first is one that the provider failed; it knows of none that a worker lost.
+		// Each attempt beyond the first is one that the provider failed. Calls lost by a worker are not attempts.
 		if p.Answered <= 1 && p.Paid <= scan.Attempts[stage] {
 			r.failedCalls++
 			continue
@@ -188,10 +186,10 @@ func (r *result) judgePayments(f fault, scans []load.Scan, killed func([]string)
 	}
 }
 
-// checkStored compares what was seen with what the API server has, and removes the scans of the round.
-func (w *world) checkStored(ctx context.Context, r *result) error {
+// checkStored compares what the watch showed with what is stored, and removes the scans of the round.
+func (h *harness) checkStored(ctx context.Context, r *result) error {
 	stored := &v1alpha1.ScanRequestList{}
-	if err := w.client.List(ctx, stored, client.InNamespace(w.stack.Namespace())); err != nil {
+	if err := h.client.List(ctx, stored, client.InNamespace(h.stack.Namespace())); err != nil {
 		return fmt.Errorf("list the scans: %w", err)
 	}
 	ended := 0
@@ -200,35 +198,16 @@ func (w *world) checkStored(ctx context.Context, r *result) error {
 		switch {
 		case !s.Status.FinishedAt.IsZero():
 			ended++
-		case !slices.ContainsFunc(w.recorder.Unfinished(), func(l string) bool { return strings.HasPrefix(l, s.Name+" ") }):
+		case !slices.ContainsFunc(h.recorder.Unfinished(), func(l string) bool { return strings.HasPrefix(l, s.Name+" ") }):
 			r.breach("scan %s is stored as %s", s.Name, s.Status.Phase)
 		}
 	}
 	if want := r.succeeded + r.failed(); ended != want {
 		r.breach("%d scans are stored as ended, %d were seen to end", ended, want)
 	}
-	err := w.client.DeleteAllOf(ctx, &v1alpha1.ScanRequest{}, client.InNamespace(w.stack.Namespace()))
+	err := h.client.DeleteAllOf(ctx, &v1alpha1.ScanRequest{}, client.InNamespace(h.stack.Namespace()))
 	if err != nil {
 		return fmt.Errorf("remove the scans: %w", err)
 	}
 	return nil
-}
-
-// leader names the manager that leads: it alone serves the queue. Where none answers it is the first one.
-func (w *world) leader(ctx context.Context) string {
-	names := []string{"manager", "manager-2"}
-	for i, url := range w.stack.QueueURLs() {
-		request, err := http.NewRequestWithContext(ctx, http.MethodPost,
-			url+queuestatus.Path(w.stack.Namespace()), strings.NewReader("{}"))
-		if err != nil {
-			break
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			continue
-		}
-		_ = response.Body.Close()
-		return names[i]
-	}
-	return names[0]
 }

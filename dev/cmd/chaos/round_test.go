@@ -95,10 +95,10 @@ func TestFaultsAreDealtEvenlyAndBySeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := func(seed uint64) string {
-		w := &world{random: newRandom(seed)}
+		h := &harness{random: newRandom(seed)}
 		var out []string
 		count := map[string]int{}
-		for _, f := range w.order(choice, 2*len(choice)) {
+		for _, f := range h.order(choice, 2*len(choice)) {
 			out = append(out, f.name)
 			count[f.name]++
 		}

@@ -38,9 +38,9 @@ func printTable(out io.Writer, results []result) {
 		}
 	}
 	printRow(t, "", &sum)
-	_ = t.Flush() // as with the other prints, nobody is left to tell
-	fmt.Fprintln(out, "\nBy the provider's count. Paid twice: asked for again although the provider had not failed the call. Failed calls: those\n"+
-		"that the provider took and then failed or never answered; each was asked for again, as an attempt.")
+	_ = t.Flush() // like the other prints: where stdout fails there is nowhere to report it
+	fmt.Fprintln(out, "\nCounted by the provider. Paid twice: sent again although the provider had not failed the call. Failed calls: charged\n"+
+		"and then failed or never answered; each was sent again, as an attempt.")
 }
 
 func printRow(t io.Writer, number string, r *result) {

@@ -27,30 +27,29 @@ import (
 // tokensPerMinute is the simulated provider's limit, that of the budget in manifests/.
 const tokensPerMinute = 1_000_000
 
-// world is the stack that is broken, and those who watch.
-type world struct {
+// harness is the stack under test, and what watches it.
+type harness struct {
 	opts     options
 	out      io.Writer
 	begun    time.Time
-	random   *rand.Rand // of the goroutine that plays the rounds
+	random   *rand.Rand // of the goroutine that runs the rounds
 	stack    *localstack.Stack
 	client   client.Client
 	recorder *load.Recorder
 	sim      load.Simulator
 
-	mu sync.Mutex // over out, victims
-	// victims are the identities of the workers that were killed or frozen: calls that these had may be paid for
-	// twice.
-	victims map[string]bool
+	mu sync.Mutex // over out, targets
+	// targets are the identities of the workers that were killed or frozen. Their calls may be paid for twice.
+	targets map[string]bool
 }
 
-func newWorld(ctx context.Context, o options, out io.Writer) (*world, error) {
-	w := &world{
-		opts: o, out: out, begun: time.Now(), victims: map[string]bool{},
+func newHarness(ctx context.Context, o options, out io.Writer) (*harness, error) {
+	h := &harness{
+		opts: o, out: out, begun: time.Now(), targets: map[string]bool{},
 		random: newRandom(o.seed),
 	}
 	var err error
-	w.stack, err = localstack.Start(ctx, localstack.Options{
+	h.stack, err = localstack.Start(ctx, localstack.Options{
 		Dir: o.dir, K8sDir: o.k8sDir, BinDir: o.binDir, ConfigDir: o.configDir, ManifestsDir: o.manifests,
 		Speed: o.speed, TokensPerMinute: tokensPerMinute, StandbyManager: true, Progress: out,
 		SimArgs: []string{"--seed", strconv.FormatUint(o.seed, 10)},
@@ -58,62 +57,62 @@ func newWorld(ctx context.Context, o options, out io.Writer) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.sim = load.Simulator{URL: w.stack.SimURL()}
+	h.sim = load.Simulator{URL: h.stack.SimURL()}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, coordinationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
-			return nil, errors.Join(err, w.close())
+			return nil, errors.Join(err, h.close())
 		}
 	}
-	if w.client, err = client.New(w.stack.RESTConfig(), client.Options{Scheme: scheme}); err != nil {
-		return nil, errors.Join(fmt.Errorf("make a client: %w", err), w.close())
+	if h.client, err = client.New(h.stack.RESTConfig(), client.Options{Scheme: scheme}); err != nil {
+		return nil, errors.Join(fmt.Errorf("make a client: %w", err), h.close())
 	}
-	if w.recorder, err = load.Watch(ctx, w.stack.RESTConfig(), w.stack.Namespace()); err != nil {
-		return nil, errors.Join(err, w.close())
+	if h.recorder, err = load.Watch(ctx, h.stack.RESTConfig(), h.stack.Namespace()); err != nil {
+		return nil, errors.Join(err, h.close())
 	}
-	return w, nil
+	return h, nil
 }
 
 func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // close ends the watch and the stack.
-func (w *world) close() error {
+func (h *harness) close() error {
 	var err error
-	if w.recorder != nil {
-		err = w.recorder.Close()
+	if h.recorder != nil {
+		err = h.recorder.Close()
 	}
-	w.stack.Hurry()
-	w.stack.Stop()
+	h.stack.Hurry()
+	h.stack.Stop()
 	return err
 }
 
 // logf writes a line of progress.
-func (w *world) logf(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	fmt.Fprintf(w.out, "%7.1fs  %s\n", time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
+func (h *harness) logf(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fmt.Fprintf(h.out, "%7.1fs  %s\n", time.Since(h.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// order deals the faults: each comes up before any comes up again.
-func (w *world) order(choice []fault, rounds int) []fault {
+// order shuffles the faults: each occurs before any occurs again.
+func (h *harness) order(choice []fault, rounds int) []fault {
 	var order []fault
 	for len(order) < rounds {
-		for _, i := range w.random.Perm(len(choice)) {
+		for _, i := range h.random.Perm(len(choice)) {
 			order = append(order, choice[i])
 		}
 	}
 	return order[:rounds]
 }
 
-// victim waits until a worker is in the middle of several calls of a stage, and returns the busiest one. It is
-// noted as one whose calls may have to be made again, if excused.
-func (w *world) victim(ctx context.Context, stage v1alpha1.StageName, excused bool) (pod string, err error) {
+// target waits until a worker is in the middle of several calls of a stage, and returns the busiest one. With excused,
+// its calls may have to be made again.
+func (h *harness) target(ctx context.Context, stage v1alpha1.StageName, excused bool) (pod string, err error) {
 	const calls = 3
 	// The simulated provider takes at least 4.5 seconds for a call, at its own speed.
-	shortest := time.Duration(4.5 / w.opts.speed * float64(time.Second))
+	shortest := time.Duration(4.5 / h.opts.speed * float64(time.Second))
 	var identity string
 	err = wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
-		busy, most := w.recorder.Busy(stage, shortest/5, shortest*4/5), 0
+		busy, most := h.recorder.Busy(stage, shortest/5, shortest*4/5), 0
 		for _, name := range slices.Sorted(maps.Keys(busy)) {
 			if busy[name] > most {
 				identity, most = name, busy[name]
@@ -126,30 +125,30 @@ func (w *world) victim(ctx context.Context, stage v1alpha1.StageName, excused bo
 	}
 	pod = identity[:strings.LastIndex(identity, "-")] // what follows is the start's nonce
 	if excused {
-		w.mu.Lock()
-		w.victims[identity] = true
-		w.mu.Unlock()
+		h.mu.Lock()
+		h.targets[identity] = true
+		h.mu.Unlock()
 	}
 	return pod, nil
 }
 
-// killed says whether one of the workers was a victim.
-func (w *world) killed(workers []string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.ContainsFunc(workers, func(name string) bool { return w.victims[name] })
+// killed reports whether one of the workers was killed or frozen.
+func (h *harness) killed(workers []string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(workers, func(name string) bool { return h.targets[name] })
 }
 
 // awaitIdle waits until no budget has anything reserved.
-func (w *world) awaitIdle(ctx context.Context) error {
+func (h *harness) awaitIdle(ctx context.Context) error {
 	var last string
 	err := wait.PollUntilContextCancel(ctx, 250*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		budgets := &v1alpha1.TokenBudgetList{}
-		if err := w.client.List(ctx, budgets, client.InNamespace(w.stack.Namespace())); err != nil {
+		if err := h.client.List(ctx, budgets, client.InNamespace(h.stack.Namespace())); err != nil {
 			if ctx.Err() == nil {
 				last = err.Error()
 			}
-			return false, nil // it is asked again until ctx ends
+			return false, nil // retried until ctx ends
 		}
 		for i := range budgets.Items {
 			if u := &budgets.Items[i].Status.Usage; u.ReservedTokens != 0 || u.InFlight != 0 {
@@ -160,7 +159,7 @@ func (w *world) awaitIdle(ctx context.Context) error {
 		return true, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s although nothing runs: %w", last, err)
+		return fmt.Errorf("wait until nothing is reserved: %s: %w", last, err)
 	}
 	return nil
 }
