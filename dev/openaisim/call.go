@@ -46,11 +46,9 @@ type call struct {
 	images []*imageRef
 	format *outputFormat
 	// maxOutput is the output limit in tokens, 0 for none.
-	maxOutput    int64
-	choices      int64
-	stream       bool
-	includeUsage bool
-	serviceTier  string
+	maxOutput   int64
+	choices     int64
+	serviceTier string
 
 	// hash identifies the request body; it is the same in every run.
 	hash uint64

@@ -2,17 +2,16 @@
 // the part of the OpenAI API this project uses and enforces its rate limits
 // the way the real service was seen to enforce them.
 //
-// It is meant as an honest opponent. A client that claims "no 429" against it
-// has to have earned that claim, so where the provider's documents leave a
-// question open the stricter reading is taken and the other one is a switch in
-// [Config].
+// Tests rely on it: "no 429" means nothing against a lenient server. Where the
+// provider's documents leave a question open, it takes the stricter reading, and
+// [Config] has a switch for the other one. Nothing is streamed.
 //
 // # Provider endpoints
 //
 // All of them want "Authorization: Bearer KEY".
 //
-//	POST /v1/responses               image + text in, structured output; not streamed
-//	POST /v1/chat/completions        also "stream": true, with an optional usage chunk
+//	POST /v1/responses               image + text in, structured output
+//	POST /v1/chat/completions        the same
 //	POST /v1/responses/input_tokens  the exact input token count of a request
 //	GET  /v1/models, /v1/models/{id}
 //

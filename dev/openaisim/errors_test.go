@@ -106,9 +106,10 @@ func TestErrorBodies(t *testing.T) {
 				"invalid_request_error", "stream", "unsupported_parameter"), "400 unsupported_parameter",
 		},
 		{
-			"stream options without a stream", http.MethodPost, "/v1/chat/completions", "",
-			`{"model":"gpt-4o",` + ok + `,"stream_options":{"include_usage":true}}`, http.StatusBadRequest, errorBody(
-				"The 'stream_options' parameter is only allowed when 'stream' is enabled.", "invalid_request_error", "stream_options", ""), "400",
+			"a streamed chat", http.MethodPost, "/v1/chat/completions", "",
+			`{"model":"gpt-4o",` + ok + `,"stream":true}`, http.StatusBadRequest, errorBody(
+				"Unsupported parameter: 'stream' is not part of this simulation.",
+				"invalid_request_error", "stream", "unsupported_parameter"), "400 unsupported_parameter",
 		},
 		{
 			"image URL that is none", http.MethodPost, "/v1/responses", "",

@@ -56,9 +56,6 @@ const (
 	FaultRefusal FaultKind = "refusal"
 	// FaultContentFilter is an answer the content filter stopped.
 	FaultContentFilter FaultKind = "content_filter"
-	// FaultStreamCut cuts a stream in its last third, before usage is sent
-	// (streamed chat completions only).
-	FaultStreamCut FaultKind = "stream_cut"
 )
 
 // Faults of manner: they change how a reply is sent and may come on top of one
@@ -67,13 +64,13 @@ const (
 	// FaultHeadersMissing leaves out the limit headers and Retry-After.
 	FaultHeadersMissing FaultKind = "headers_missing"
 	// FaultRetryAfterMillisOnly leaves out Retry-After and the limit headers
-	// of a 429, so that retry-after-ms alone tells how long to wait.
+	// of a 429, so that only retry-after-ms has the time to wait.
 	FaultRetryAfterMillisOnly FaultKind = "retry_after_ms_only"
 	// FaultSlowFirstByte delays an answer by the rule's DelayMillis.
 	FaultSlowFirstByte FaultKind = "slow_first_byte"
 )
 
-// The kinds by when they strike.
+// The kinds by when they take effect.
 var (
 	admissionFaults = []FaultKind{
 		FaultRateLimitTokens, FaultRateLimitRequests, FaultInsufficientQuota, FaultCreditBalance, FaultOrganizationSpend,
@@ -82,7 +79,6 @@ var (
 	}
 	generationFaults = []FaultKind{
 		FaultServerError, FaultReset, FaultHang, FaultFailed, FaultMalformed, FaultTruncated, FaultRefusal, FaultContentFilter,
-		FaultStreamCut,
 	}
 	mannerFaults = []FaultKind{FaultHeadersMissing, FaultRetryAfterMillisOnly, FaultSlowFirstByte}
 	knownFaults  = slices.Concat(admissionFaults, generationFaults, mannerFaults)
@@ -94,8 +90,6 @@ func (k FaultKind) appliesTo(c *call) bool {
 	switch k {
 	case FaultFailed:
 		return c.endpoint == endpointResponses
-	case FaultStreamCut:
-		return c.stream
 	case FaultInvalidImage:
 		return len(c.images) > 0
 	default:
@@ -103,7 +97,7 @@ func (k FaultKind) appliesTo(c *call) bool {
 	}
 }
 
-// Stage tells calls with an image from calls without.
+// Stage distinguishes calls with an image from calls without.
 type Stage string
 
 // The stages a fault rule can ask for.

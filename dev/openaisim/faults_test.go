@@ -367,29 +367,3 @@ func TestFaultAfterRejection(t *testing.T) {
 		t.Errorf("second call: %d, want 500", got.status)
 	}
 }
-
-// TestStreamIsServerSentEvents checks the bytes of a stream.
-func TestStreamIsServerSentEvents(t *testing.T) {
-	f := newFixture(t, nil)
-	got := f.send(http.MethodPost, string(endpointChat),
-		`{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Hi"}]}`)
-	if got.header.Get("Content-Type") != "text/event-stream; charset=utf-8" || got.header.Get("X-Ratelimit-Remaining-Tokens") == "" {
-		t.Errorf("headers %v", got.header)
-	}
-	events := strings.Split(strings.TrimSuffix(got.body, "\n\n"), "\n\n")
-	for _, e := range events {
-		if !strings.HasPrefix(e, "data: ") {
-			t.Errorf("event %q", e)
-		}
-	}
-	n := len(events)
-	if events[n-1] != "data: [DONE]" || !strings.Contains(events[n-2], `"choices":[],"usage":{"prompt_tokens":`) {
-		t.Errorf("the stream ends in %q, %q", events[n-2], events[n-1])
-	}
-	if !strings.Contains(events[0], `"delta":{"role":"assistant","content":""}`) || !strings.Contains(events[0], `"usage":null`) {
-		t.Errorf("the stream begins with %q", events[0])
-	}
-	if !strings.Contains(events[n-3], `"finish_reason":"stop"`) {
-		t.Errorf("before usage comes %q", events[n-3])
-	}
-}

@@ -8,9 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/kube-openapi/pkg/validation/spec"
-	"k8s.io/kube-openapi/pkg/validation/strfmt"
-	"k8s.io/kube-openapi/pkg/validation/validate"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // wasteSchema is the shape of a vision request: flat enums and tags.
@@ -55,65 +53,28 @@ func mustSchema(t *testing.T, raw string) *schema {
 	return s
 }
 
-// satisfies checks a document against a schema with a validator that is not
-// ours. It knows no references: they are written out here, to a depth beyond
-// what the generator reaches, and so are enums that contain null.
+// satisfies checks a document against a schema with an independent validator.
 func satisfies(t *testing.T, schemaText, document string) {
 	t.Helper()
-	var raw map[string]any
-	if err := json.Unmarshal([]byte(schemaText), &raw); err != nil {
-		t.Fatal(err)
-	}
-	defs, _ := raw["$defs"].(map[string]any)
-	delete(raw, "$defs")
-	inlined, err := json.Marshal(inline(raw, defs, maxGenerationDepth*2))
+	schemaJSON, err := jsonschema.UnmarshalJSON(strings.NewReader(schemaText))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s spec.Schema
-	if err := json.Unmarshal(inlined, &s); err != nil {
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	if err := compiler.AddResource("schema.json", schemaJSON); err != nil {
 		t.Fatal(err)
 	}
-	var value any
-	if err := json.Unmarshal([]byte(document), &value); err != nil {
+	schema, err := compiler.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(document))
+	if err != nil {
 		t.Fatalf("not JSON: %v: %s", err, document)
 	}
-	for _, err := range validate.NewSchemaValidator(&s, nil, "", strfmt.Default).Validate(value).Errors {
+	if err := schema.Validate(value); err != nil {
 		t.Errorf("%v in %s", err, document)
-	}
-}
-
-// inline replaces references and the draft 2020 form of exclusive bounds.
-func inline(v any, defs map[string]any, depth int) any {
-	switch v := v.(type) {
-	case map[string]any:
-		if ref, ok := v["$ref"].(string); ok {
-			if depth == 0 {
-				return map[string]any{}
-			}
-			return inline(defs[strings.TrimPrefix(ref, "#/$defs/")], defs, depth-1)
-		}
-		out := map[string]any{}
-		for k, child := range v {
-			out[k] = inline(child, defs, depth)
-		}
-		if bound, ok := out["exclusiveMinimum"].(float64); ok {
-			out["minimum"], out["exclusiveMinimum"] = bound, true
-		}
-		if values, ok := out["enum"].([]any); ok && len(values) > 0 && values[len(values)-1] == nil {
-			out["enum"] = values[:len(values)-1]
-			delete(out, "type")
-			return map[string]any{"anyOf": []any{out, map[string]any{"type": "null"}}}
-		}
-		return out
-	case []any:
-		out := make([]any, 0, len(v))
-		for _, child := range v {
-			out = append(out, inline(child, defs, depth))
-		}
-		return out
-	default:
-		return v
 	}
 }
 

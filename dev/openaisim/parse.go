@@ -31,8 +31,18 @@ func (c *call) useModel(name string, s *settings) *apiError {
 	return nil
 }
 
-// decodeStrict decodes a request and turns what is wrong with it into the
-// provider's words.
+// decode decodes a body and looks up its model, which model points to. A body that cannot be decoded still counts for
+// its model.
+func (c *call) decode(body []byte, into any, model *string, s *settings) *apiError {
+	decodeErr := decodeStrict(body, into)
+	modelErr := c.useModel(*model, s)
+	if decodeErr != nil {
+		return decodeErr
+	}
+	return modelErr
+}
+
+// decodeStrict decodes a request and converts errors to the provider's.
 func decodeStrict(body []byte, into any) *apiError {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
@@ -79,8 +89,8 @@ func article(word string) string {
 	return "a " + word
 }
 
-// unsimulated refuses the parameters this simulation has no answer for: to
-// accept and ignore them would be a lie.
+// unsimulated refuses the parameters that are not simulated, rather than
+// ignore them.
 func unsimulated(fields map[string]json.RawMessage) *apiError {
 	for name, raw := range fields {
 		if isSet(raw) {
@@ -98,6 +108,26 @@ func isSet(raw json.RawMessage) bool {
 		return false
 	}
 	return true
+}
+
+// message is a message of either endpoint.
+type message struct {
+	Role    string         `json:"role"`
+	Content messageContent `json:"content"`
+}
+
+// add adds a message to the prompt. param names the message in errors.
+func (c *call) add(m *message, param string) *apiError {
+	r, apiErr := parseRole(m.Role, param+".role")
+	if apiErr != nil {
+		return apiErr
+	}
+	parts, apiErr := m.Content.toParts(c.endpoint, param+".content")
+	if apiErr != nil {
+		return apiErr
+	}
+	c.addMessage(r, parts)
+	return nil
 }
 
 // messageContent is a message's content: a string, or a list of parts.
@@ -208,8 +238,11 @@ func parseRole(name, param string) (role, *apiError) {
 	}
 }
 
-// checkSampling refuses temperature and top_p where the model fixes them.
-func (c *call) checkSampling(temperature, topP *float64) *apiError {
+// setSampling checks the service tier, and temperature and top_p where the model fixes them.
+func (c *call) setSampling(tier string, temperature, topP *float64) (apiErr *apiError) {
+	if c.serviceTier, apiErr = checkTier(tier); apiErr != nil {
+		return apiErr
+	}
 	for _, p := range []struct {
 		name  string
 		value *float64

@@ -7,20 +7,15 @@ import (
 
 // chatBody is the body of POST /v1/chat/completions.
 type chatBody struct {
-	Model               string        `json:"model"`
-	Messages            []chatMessage `json:"messages"`
-	MaxCompletionTokens *int64        `json:"max_completion_tokens"`
-	MaxTokens           *int64        `json:"max_tokens"`
-	N                   *int64        `json:"n"`
-	Temperature         *float64      `json:"temperature"`
-	TopP                *float64      `json:"top_p"`
-	ServiceTier         string        `json:"service_tier"`
-	Stream              bool          `json:"stream"`
-	StreamOptions       *struct {
-		IncludeUsage       bool            `json:"include_usage"`
-		IncludeObfuscation json.RawMessage `json:"include_obfuscation"`
-	} `json:"stream_options"`
-	ResponseFormat json.RawMessage `json:"response_format"`
+	Model               string          `json:"model"`
+	Messages            []chatMessage   `json:"messages"`
+	MaxCompletionTokens *int64          `json:"max_completion_tokens"`
+	MaxTokens           *int64          `json:"max_tokens"`
+	N                   *int64          `json:"n"`
+	Temperature         *float64        `json:"temperature"`
+	TopP                *float64        `json:"top_p"`
+	ServiceTier         string          `json:"service_tier"`
+	ResponseFormat      json.RawMessage `json:"response_format"`
 
 	// Accepted and without effect on the simulation.
 	FrequencyPenalty     json.RawMessage `json:"frequency_penalty"`
@@ -39,6 +34,8 @@ type chatBody struct {
 	ToolChoice           json.RawMessage `json:"tool_choice"`
 
 	// Known to the provider and not simulated.
+	Stream           json.RawMessage `json:"stream"`
+	StreamOptions    json.RawMessage `json:"stream_options"`
 	Logprobs         json.RawMessage `json:"logprobs"`
 	TopLogprobs      json.RawMessage `json:"top_logprobs"`
 	LogitBias        json.RawMessage `json:"logit_bias"`
@@ -55,10 +52,9 @@ type chatBody struct {
 
 // chatMessage is one message of a chat.
 type chatMessage struct {
-	Role    string         `json:"role"`
-	Content messageContent `json:"content"`
-	Name    string         `json:"name"`
-	Refusal *string        `json:"refusal"`
+	message
+	Name    string  `json:"name"`
+	Refusal *string `json:"refusal"`
 }
 
 // maxChoices bounds n.
@@ -67,18 +63,11 @@ const maxChoices = 128
 // parseChat reads a request to the chat completions endpoint.
 func parseChat(c *call, body []byte, s *settings) *apiError {
 	var b chatBody
-	decodeErr := decodeStrict(body, &b)
-	if apiErr := c.useModel(b.Model, s); apiErr != nil {
-		if decodeErr != nil {
-			return decodeErr
-		}
+	if apiErr := c.decode(body, &b, &b.Model, s); apiErr != nil {
 		return apiErr
 	}
-	if decodeErr != nil {
-		return decodeErr
-	}
 	if apiErr := unsimulated(map[string]json.RawMessage{
-		"logprobs": b.Logprobs, "top_logprobs": b.TopLogprobs, "logit_bias": b.LogitBias, "stop": b.Stop, "audio": b.Audio,
+		"stream": b.Stream, "stream_options": b.StreamOptions, "logprobs": b.Logprobs, "top_logprobs": b.TopLogprobs, "logit_bias": b.LogitBias, "stop": b.Stop, "audio": b.Audio,
 		"moderation": b.Moderation, "function_call": b.FunctionCall, "functions": b.Functions, "prediction": b.Prediction,
 		"tools": b.Tools, "web_search_options": b.WebSearchOptions,
 	}); apiErr != nil {
@@ -90,22 +79,12 @@ func parseChat(c *call, body []byte, s *settings) *apiError {
 	if apiErr := c.parseChatLimits(&b); apiErr != nil {
 		return apiErr
 	}
+	if apiErr := c.setSampling(b.ServiceTier, b.Temperature, b.TopP); apiErr != nil {
+		return apiErr
+	}
 	var apiErr *apiError
-	if c.serviceTier, apiErr = checkTier(b.ServiceTier); apiErr != nil {
-		return apiErr
-	}
-	if apiErr = c.checkSampling(b.Temperature, b.TopP); apiErr != nil {
-		return apiErr
-	}
 	if c.format, apiErr = parseChatFormat(b.ResponseFormat); apiErr != nil {
 		return apiErr
-	}
-	c.stream = b.Stream
-	if b.StreamOptions != nil {
-		if !b.Stream {
-			return invalid("stream_options", "", "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
-		}
-		c.includeUsage = b.StreamOptions.IncludeUsage
 	}
 	return c.addChatMessages(b.Messages)
 }
@@ -146,16 +125,9 @@ func (c *call) addChatMessages(messages []chatMessage) *apiError {
 		return invalid("messages", "empty_array", "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.")
 	}
 	for i := range messages {
-		at := fmt.Sprintf("messages[%d]", i)
-		r, apiErr := parseRole(messages[i].Role, at+".role")
-		if apiErr != nil {
+		if apiErr := c.add(&messages[i].message, fmt.Sprintf("messages[%d]", i)); apiErr != nil {
 			return apiErr
 		}
-		parts, apiErr := messages[i].Content.toParts(endpointChat, at+".content")
-		if apiErr != nil {
-			return apiErr
-		}
-		c.addMessage(r, parts)
 	}
 	c.finish()
 	return nil

@@ -51,9 +51,8 @@ type responsesBody struct {
 
 // inputItem is one item of a list input; only messages are simulated.
 type inputItem struct {
-	Type    string         `json:"type"`
-	Role    string         `json:"role"`
-	Content messageContent `json:"content"`
+	Type string `json:"type"`
+	message
 }
 
 // minOutputTokens is the smallest max_output_tokens the responses endpoint
@@ -63,15 +62,8 @@ const minOutputTokens = 16
 // parseResponses reads a request to the responses endpoint.
 func parseResponses(c *call, body []byte, s *settings) *apiError {
 	var b responsesBody
-	decodeErr := decodeStrict(body, &b)
-	if apiErr := c.useModel(b.Model, s); apiErr != nil {
-		if decodeErr != nil {
-			return decodeErr
-		}
+	if apiErr := c.decode(body, &b, &b.Model, s); apiErr != nil {
 		return apiErr
-	}
-	if decodeErr != nil {
-		return decodeErr
 	}
 	if apiErr := unsimulated(map[string]json.RawMessage{
 		"stream": b.Stream, "background": b.Background, "previous_response_id": b.PreviousResponseID,
@@ -84,10 +76,7 @@ func parseResponses(c *call, body []byte, s *settings) *apiError {
 	if c.maxOutput, apiErr = positive("max_output_tokens", b.MaxOutputTokens, minOutputTokens); apiErr != nil {
 		return apiErr
 	}
-	if c.serviceTier, apiErr = checkTier(b.ServiceTier); apiErr != nil {
-		return apiErr
-	}
-	if apiErr = c.checkSampling(b.Temperature, b.TopP); apiErr != nil {
+	if apiErr = c.setSampling(b.ServiceTier, b.Temperature, b.TopP); apiErr != nil {
 		return apiErr
 	}
 	if c.format, apiErr = parseResponsesFormat(b.Text.Format); apiErr != nil {
@@ -128,15 +117,9 @@ func (c *call) addInput(raw json.RawMessage) *apiError {
 		if t := items[i].Type; t != "" && t != "message" {
 			return invalid(at+".type", "invalid_value", "Invalid value: '%s'. This simulation only knows 'message'.", t)
 		}
-		r, apiErr := parseRole(items[i].Role, at+".role")
-		if apiErr != nil {
+		if apiErr := c.add(&items[i].message, at); apiErr != nil {
 			return apiErr
 		}
-		parts, apiErr := items[i].Content.toParts(endpointResponses, at+".content")
-		if apiErr != nil {
-			return apiErr
-		}
-		c.addMessage(r, parts)
 	}
 	return nil
 }

@@ -5,23 +5,21 @@ import (
 	"time"
 )
 
-// chatDocument is the reply of POST /v1/chat/completions, and one chunk of a
-// streamed one.
+// chatDocument is the reply of POST /v1/chat/completions.
 type chatDocument struct {
 	ID                string          `json:"id"`
 	Object            string          `json:"object"`
 	Created           int64           `json:"created"`
 	Model             string          `json:"model"`
 	Choices           []chatChoice    `json:"choices"`
-	Usage             json.RawMessage `json:"usage,omitempty"`
+	Usage             chatUsage       `json:"usage"`
 	ServiceTier       string          `json:"service_tier"`
 	SystemFingerprint string          `json:"system_fingerprint"`
 }
 
 type chatChoice struct {
 	Index        int             `json:"index"`
-	Message      *chatReply      `json:"message,omitempty"`
-	Delta        *chatDelta      `json:"delta,omitempty"`
+	Message      chatReply       `json:"message"`
 	Logprobs     json.RawMessage `json:"logprobs"`
 	FinishReason *string         `json:"finish_reason"`
 }
@@ -31,13 +29,6 @@ type chatReply struct {
 	Content     *string    `json:"content"`
 	Refusal     *string    `json:"refusal"`
 	Annotations []struct{} `json:"annotations"`
-}
-
-// chatDelta is what a chunk adds to a message.
-type chatDelta struct {
-	Role    string  `json:"role,omitempty"`
-	Content *string `json:"content,omitempty"`
-	Refusal *string `json:"refusal,omitempty"`
 }
 
 type chatUsage struct {
@@ -61,30 +52,17 @@ type chatUsage struct {
 var jsonNull = json.RawMessage("null")
 
 // chatUsageOf is the usage of an answer as this endpoint writes it.
-func chatUsageOf(a *answer) json.RawMessage {
+func chatUsageOf(a *answer) chatUsage {
 	u := chatUsage{
 		PromptTokens: a.usage.input, CompletionTokens: a.usage.output, TotalTokens: a.usage.input + a.usage.output,
 	}
 	u.PromptTokensDetails.CachedTokens = a.usage.cached
 	u.PromptTokensDetails.ImageTokens = a.usage.image
-	raw, err := json.Marshal(u)
-	if err != nil {
-		// A struct of numbers always marshals.
-		panic(err)
-	}
-	return raw
+	return u
 }
 
-// newChatDocument is a document without choices.
-func newChatDocument(c *call, object string, now time.Time) chatDocument {
-	return chatDocument{
-		ID: newID("chatcmpl-"), Object: object, Created: now.Unix(), Model: c.modelName, Choices: []chatChoice{},
-		ServiceTier: c.serviceTier, SystemFingerprint: "fp_simulated",
-	}
-}
-
-// finishReason is the name of a finish on this endpoint. A refusal ends like
-// any other message.
+// reason is the name of a finish on this endpoint. A refusal ends like any other
+// message.
 func (f finish) reason() *string {
 	reason := "stop"
 	switch f {
@@ -99,15 +77,17 @@ func (f finish) reason() *string {
 
 // chatCompletion is the document of an answer.
 func chatCompletion(c *call, a *answer, now time.Time) *chatDocument {
-	d := newChatDocument(c, "chat.completion", now)
+	d := chatDocument{
+		ID: newID("chatcmpl-"), Object: "chat.completion", Created: now.Unix(), Model: c.modelName, Choices: []chatChoice{},
+		Usage: chatUsageOf(a), ServiceTier: c.serviceTier, SystemFingerprint: "fp_simulated",
+	}
 	for i := range a.choices {
 		one := &a.choices[i]
-		message := &chatReply{Role: "assistant", Content: &one.text, Annotations: []struct{}{}}
+		message := chatReply{Role: "assistant", Content: &one.text, Annotations: []struct{}{}}
 		if one.finish == finishRefusal {
 			message.Content, message.Refusal = nil, &one.text
 		}
 		d.Choices = append(d.Choices, chatChoice{Index: i, Message: message, Logprobs: jsonNull, FinishReason: one.finish.reason()})
 	}
-	d.Usage = chatUsageOf(a)
 	return &d
 }

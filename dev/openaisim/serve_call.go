@@ -130,10 +130,6 @@ func (x *exchange) generate(a *account, outcome *faultRule) {
 		x.drop()
 		return
 	}
-	if x.call.stream && kind != FaultServerError && kind != FaultReset {
-		x.streamChat(newAnswer(x.call, &x.settings.config, kind, cached), latency, kind)
-		return
-	}
 	if !pause(ctx, clk, latency) {
 		x.drop()
 		return
