@@ -1,38 +1,53 @@
 package openaisim
 
-import "testing"
+import (
+	"encoding/csv"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+)
 
-// TestImageTokens is the published table of image tokens.
+// TestImageTokens compares with the published table, which the product's prices are tested against, too.
 func TestImageTokens(t *testing.T) {
-	columns := []struct{ model, detail string }{
-		{"gpt-4o", "low"},
-		{"gpt-4o", "high"},
-		{"gpt-4o-mini", "high"},
-		{"gpt-5.1", "high"},
-		{"gpt-5.4", "high"},
-		{"gpt-5.4", "low"},
-		{"gpt-5.5", "low"},
-		{"gpt-5.6", "low"},
-		{"gpt-5.6", "auto"},
+	file, err := os.Open(filepath.Join("..", "..", "internal", "pipeline", "pricing", "testdata", "image_tokens.csv"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, row := range []struct {
-		w, h int64
-		want [9]int64
-	}{
-		{800, 600, [9]int64{85, 765, 25501, 630, 570, 570, 231, 231, 570}},
-		{1024, 1024, [9]int64{85, 765, 25501, 630, 1229, 1229, 308, 308, 1229}},
-		{1080, 1920, [9]int64{85, 1105, 36835, 910, 2448, 2448, 173, 173, 2448}},
-		{4000, 3000, [9]int64{85, 765, 25501, 630, 2942, 3687, 231, 231, 14100}},
-	} {
-		for i, c := range columns {
-			if got := catalog[c.model].image(row.w, row.h, c.detail); got != row.want[i] {
-				t.Errorf("%dx%d %s %s: %d tokens, want %d", row.w, row.h, c.model, c.detail, got, row.want[i])
-			}
+	defer func() { _ = file.Close() }()
+	table := csv.NewReader(file)
+	table.Comment = '#'
+	rows, err := table.ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	priced := map[string]bool{}
+	for _, row := range rows[1:] { // after the header
+		w, errW := strconv.ParseInt(row[2], 10, 64)
+		h, errH := strconv.ParseInt(row[3], 10, 64)
+		want, errWant := strconv.ParseInt(row[4], 10, 64)
+		if err := errors.Join(errW, errH, errWant); err != nil {
+			t.Fatalf("row %q: %v", row, err)
+		}
+		m := catalog[row[0]]
+		if m == nil {
+			t.Errorf("the catalog has no %s", row[0])
+			continue
+		}
+		priced[row[0]] = true
+		if got := m.image(w, h, row[1]); got != want {
+			t.Errorf("%dx%d %s %s: %d tokens, want %d", w, h, row[0], row[1], got, want)
+		}
+	}
+	for name := range catalog {
+		if !priced[name] {
+			t.Errorf("the table has no price of %s", name)
 		}
 	}
 }
 
-// TestImageTokensBounded checks that no size gives nonsense.
+// TestImageTokensBounded checks that every size costs at least one token.
 func TestImageTokensBounded(t *testing.T) {
 	for name, m := range catalog {
 		for _, detail := range []string{detailLow, detailHigh, detailAuto, detailOriginal} {

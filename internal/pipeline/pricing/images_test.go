@@ -1,6 +1,11 @@
 package pricing
 
 import (
+	"encoding/csv"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
@@ -12,36 +17,31 @@ const (
 	auto = v1alpha1.ImageDetailAuto
 )
 
-// The table the provider publishes.
+// TestImageTokensMatchThePublishedTable reads the table that the simulated provider is tested against, too.
 func TestImageTokensMatchThePublishedTable(t *testing.T) {
-	columns := []struct {
-		model  string
-		detail v1alpha1.ImageDetail
-	}{
-		{"gpt-4o", low},
-		{"gpt-4o", high},
-		{"gpt-4o-mini", high},
-		{"gpt-5.1", high},
-		{"gpt-5.4", high},
-		{"gpt-5.4", low},
-		{"gpt-5.5", low},
-		{"gpt-5.6", low},
-		{"gpt-5.6", auto},
+	file, err := os.Open(filepath.Join("testdata", "image_tokens.csv"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	rows := []struct {
-		w, h int
-		want []int64
-	}{
-		{800, 600, []int64{85, 765, 25501, 630, 570, 570, 231, 231, 570}},
-		{1024, 1024, []int64{85, 765, 25501, 630, 1229, 1229, 308, 308, 1229}},
-		{1080, 1920, []int64{85, 1105, 36835, 910, 2448, 2448, 173, 173, 2448}},
-		{4000, 3000, []int64{85, 765, 25501, 630, 2942, 3687, 231, 231, 14100}},
+	defer func() { _ = file.Close() }()
+	table := csv.NewReader(file)
+	table.Comment = '#'
+	rows, err := table.ReadAll()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, row := range rows {
-		for i, column := range columns {
-			if got := ImageTokens(column.model, column.detail, row.w, row.h); got != row.want[i] {
-				t.Errorf("%s %s %dx%d: got %d tokens, want %d", column.model, column.detail, row.w, row.h, got, row.want[i])
-			}
+	if len(rows) < 2 {
+		t.Fatal("the table is empty")
+	}
+	for _, row := range rows[1:] { // after the header
+		w, errW := strconv.Atoi(row[2])
+		h, errH := strconv.Atoi(row[3])
+		want, errWant := strconv.ParseInt(row[4], 10, 64)
+		if err := errors.Join(errW, errH, errWant); err != nil {
+			t.Fatalf("row %q: %v", row, err)
+		}
+		if got := ImageTokens(row[0], v1alpha1.ImageDetail(row[1]), w, h); got != want {
+			t.Errorf("%s %s %dx%d: got %d tokens, want %d", row[0], row[1], w, h, got, want)
 		}
 	}
 }
