@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fails if a generated file or a go.mod is not what the sources say it should
-# be, and shows the difference. It compares with the files as they are, so it
+# be, and shows the difference, or if a Go file has no license header. It compares with the files as they are, so it
 # can be used before committing too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,5 +27,6 @@ while read -r mod; do
 		status=1
 	fi
 done < <(git ls-files -- 'go.mod' '*/go.mod')
+hack/license.sh --check || status=1
 if ((status == 0)); then echo "verify: generated files and go.mod files are up to date"; fi
 exit "$status"

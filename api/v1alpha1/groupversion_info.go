@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package v1alpha1 contains the API types of group scan.growbin.app: ScanRequest, TokenBudget and WorkerPool.
 //
 // The package imports apimachinery and the built-in API types only, so that other services can use the types

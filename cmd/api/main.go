@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command api serves the HTTP API of the scans of one namespace.
 //
 // The first SIGTERM or SIGINT makes it fail readiness, end the event streams and answer the requests that run; a

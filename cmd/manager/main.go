@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command manager runs the scheduler and the controllers. Several may run: one leads, and the others keep their caches
 // filled to take over.
 //

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command worker runs the stages of scans that the manager's scheduler assigns to it.
 //
 // The first SIGTERM or SIGINT makes it drain: it takes nothing new and finishes its calls. The second one makes it

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controllertest has the objects and the fake client that the controllers' tests share.
 package controllertest
 

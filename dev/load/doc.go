@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package load submits scans in a closed loop, through the HTTP API or as objects, and checks the product's contract:
 // every scan that was accepted ends, once, and no call is paid for twice without a reason.
 //

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package localkubelet runs the pods of one namespace as processes of the machine
 // it runs on. It does the kubelet's work (volumes, credentials, processes,
 // probes, restarts, graceful ends), and binds pods that have no node to itself.

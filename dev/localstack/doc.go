@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package localstack runs the whole product on one machine: etcd, kube-apiserver,
 // Kubernetes' own controllers, the simulated provider, manager, api, and a local
 // node for the workers.

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package openaisim is a simulated LLM provider: an HTTP server that speaks
 // the part of the OpenAI API this project uses and enforces its rate limits
 // the way the real service was seen to enforce them.

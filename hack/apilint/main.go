@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command apilint checks Kubernetes API types against the API conventions.
 //
 // Its rules are a part of those of sigs.k8s.io/kube-api-linter, under the same

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package budget is the token ledger. It decides when a call may be sent, so that the provider rejects none and
 // the provider's limit is fully used.
 //

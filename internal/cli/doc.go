@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cli is the start-up that the programs share: flags with their environment variables, logging, signals,
 // exit codes and --version.
 //

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package httpapi serves the HTTP API of the scans of one namespace. It stores nothing: a scan is a ScanRequest, polls
 // and streams are served from one watch, and any replica can serve any request.
 package httpapi

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package queue holds the scans that wait for a call to the provider and orders
 // them.
 //

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package queue
 
 // heap is a binary heap whose items store their index, so that any of them can

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package queuestatus carries what the scheduler knows of waiting scans, from its memory: their position in the queue
 // and how long they will probably wait. The leader serves it (package server), the HTTP API requests it; none of it is
 // stored. This package has the wire types and the client, and imports nothing of this module.

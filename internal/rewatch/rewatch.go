@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rewatch has watches begin again soon after an API server that was away is back.
 //
 // The caches of client-go wait up to a minute between their attempts to reach an API server that refuses connections,

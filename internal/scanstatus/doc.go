@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package scanstatus stores what happened to a scan. All code that changes the status of a ScanRequest does so through
 // its Writer.
 //

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package scheduler assigns waiting scans to workers, as fast as the token budgets allow and no faster.
 //
 // It holds a model in memory, fed by watch events: scans, pools, budgets and workers. A loop picks the next scans in

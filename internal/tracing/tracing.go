@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tracing traces scans with OpenTelemetry: from the request that submits a scan, through the annotations of its
 // object, to the worker that runs its stages. It is off, and costs nothing, unless the environment names a collector.
 // Spans contain no texts, URLs or secrets.

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package worker runs the stages of scans that the scheduler assigns to this process, and reports their outcomes.
 //
 // A worker registers with a Lease. It receives its assignments through one watch, runs each of them at most once, and

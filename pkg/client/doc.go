@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package client calls the HTTP API of the scan operator.
 //
 // A scan from submit to result:

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package browser tests the HTTP API with a real browser: a page of another origin that submits a scan with the
 // user's cookie and follows it with EventSource. It is a module of its own, so that nothing else needs a browser;
 // make test-browser runs it.

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package docs has the tests of the documents: what they link to and name must exist.
 package docs
 

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package e2e tests the product's own programs, started as a user starts them. `make test` builds them into bin/.
 package e2e
 

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package integration tests the parts together, on a real etcd and kube-apiserver.
 package integration
 

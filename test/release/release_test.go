@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package release has the tests of what a release is made of: the rendered manifests and the notes.
 package release
 

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command bench measures the product on a local stack, with a simulated provider at its real limits:
 //
 //	bench tokens   throughput against the token limit, 429s, waits by user, predicted against actual waits

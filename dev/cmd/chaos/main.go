@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command chaos injects faults into a running local stack, round after round, and checks the product's contract:
 // whatever crashes, every accepted scan finishes, once, and no call is charged twice but those of a dead worker.
 //

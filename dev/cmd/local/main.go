@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command local runs the whole product on this machine: API server, simulated provider, manager, api and workers.
 // "make run" builds what it needs and starts it.
 //

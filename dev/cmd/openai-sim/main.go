@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command openai-sim runs the simulated LLM provider: the endpoints, limits, errors and latency of the real one, with
 // faults on demand. "curl http://127.0.0.1:9090/sim" lists its controls.
 //

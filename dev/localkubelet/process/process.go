@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process runs child processes that never outlive their owner.
 //
 // Each child leads a process group of its own, so a Ctrl-C typed at the

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package auth finds out which user a request of the HTTP API is made for.
 package auth
 

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package openapi describes the HTTP API: it generates the OpenAPI document from the routes and the Go types that they
 // read and write, and renders it as a page.
 package openapi

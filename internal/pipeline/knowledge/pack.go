@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package knowledge holds what the pipeline knows about waste: the taxonomy, the disposal rules, the reward
 // catalog, the prompts and the fixed texts. All of it comes from a knowledge pack, a folder of YAML and text
 // files that is validated as a whole when it is loaded; README.md describes the format.

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package knowledge
 
 // visionSchema builds the strict JSON schema of the vision stage's answer. Each class with kinds is a branch of

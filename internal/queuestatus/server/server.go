@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package server serves the positions of waiting scans from the scheduler's memory.
 package server
 

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package metrics exports what the scheduler knows and does. Labels are bounded: pools, stages, models, budgets
 // and reasons, never scans or users.
 package metrics

@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package scanapi has the documents, paths and headers of the HTTP API. The server and its clients share them, and the
 // OpenAPI document is generated from them: the doc tag is a field's description, the other tags are the JSON Schema
 // keywords of the same name.

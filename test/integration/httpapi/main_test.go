@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package httpapi_test runs the HTTP API against a real API server, with the rights that config/rbac gives it.
 package httpapi_test
 
