@@ -60,10 +60,11 @@ func (h *hold) gate(now ledgerTime) (probe bool, until ledgerTime) {
 type holds struct {
 	quota, key, endpoint, retryAfter hold
 
-	outage  evidence // of calls that failed since the last success
-	version string
-	known   bool       // version is set
-	changed ledgerTime // when the key last changed
+	outage       evidence // of calls that failed since the last success
+	failingSince ledgerTime
+	version      string
+	known        bool       // version is set
+	changed      ledgerTime // when the key last changed
 }
 
 func (h *holds) all() [4]*hold { return [...]*hold{&h.quota, &h.key, &h.endpoint, &h.retryAfter} }
@@ -114,7 +115,7 @@ func (h *holds) inconclusive(id string, now ledgerTime) {
 
 // settled processes a call that ended.
 func (h *holds) settled(id string, r Result, reserved, now ledgerTime) {
-	h.reached(id, r, now)
+	h.reached(id, r, reserved, now)
 	switch r.Class {
 	case v1alpha1.FailureQuotaExhausted:
 		h.exhausted(id, r, now)

@@ -55,12 +55,15 @@ func neverSent(class v1alpha1.FailureClass) bool {
 	return class == v1alpha1.FailureUnreachable || class == v1alpha1.FailureKeyMissing
 }
 
-// reached notes whether a call reached a working provider. Any response but a 5xx proves that it does now, whenever the
-// call was sent.
-func (h *holds) reached(id string, r Result, now ledgerTime) {
+// reached notes whether a call reached a working provider, as any response but a 5xx proves. A call that was sent before
+// the failures began proves nothing: calls under way may end well for some seconds into an outage.
+func (h *holds) reached(id string, r Result, reserved, now ledgerTime) {
 	e := &h.endpoint
 	switch r.Class {
 	case v1alpha1.FailureUnreachable, v1alpha1.FailureUnavailable, v1alpha1.FailureTimeout:
+		if len(h.outage.scans) == 0 {
+			h.failingSince = now
+		}
 		switch complete := h.outage.add(r); {
 		case e.active && e.probe == id:
 			e.interval = min(2*e.interval, unreachableLast)
@@ -71,8 +74,10 @@ func (h *holds) reached(id string, r Result, now ledgerTime) {
 	case v1alpha1.FailureKeyMissing, v1alpha1.FailureInternal, v1alpha1.FailureWorkerLost, v1alpha1.FailureDrained:
 		// Nothing is known of the provider.
 	default:
-		*e = hold{}
-		h.outage.clear()
+		if e.probe == id && e.active || reserved >= h.failingSince {
+			*e = hold{}
+			h.outage.clear()
+		}
 	}
 }
 

@@ -17,7 +17,11 @@ func arrived(base, sent, stored *v1alpha1.ScanRequestStatus) bool {
 		return true
 	}
 	if sent.Assignment != nil && (base.Assignment == nil || base.Assignment.ID != sent.Assignment.ID) {
-		return stored.Assignment != nil && stored.Assignment.ID == sent.Assignment.ID
+		if stored.Assignment != nil {
+			return stored.Assignment.ID == sent.Assignment.ID
+		}
+		ran := pipeline.Stage(stored, sent.Assignment.Stage) // the assignment may have ended already
+		return ran != nil && ran.AssignmentID == sent.Assignment.ID
 	}
 	changed := !sent.FinishedAt.Equal(&base.FinishedAt)
 	if changed && !stored.FinishedAt.Equal(&sent.FinishedAt) {

@@ -4,11 +4,15 @@
 package scheduler
 
 import (
+	"slices"
+	"time"
+
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/budget"
+	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
 // KeyState is the state of a budget's key in its Secret.
@@ -32,6 +36,51 @@ type budgetState struct {
 	lastProviderError string
 	// held is true while the ledger is held, so that each change is logged once.
 	held bool
+	// blocked are the models whose calls are blocked.
+	blocked budget.BlockedModels
+	// changedAt is when the limits or the models of the spec were last changed; zero if never.
+	changedAt time.Time
+}
+
+const (
+	// probePrecedence is how long other scans are preferred to those whose own calls were the reason of a hold.
+	probePrecedence = 2 * time.Second
+	// specSettle is how long a changed spec must have stood before a scan that it excludes is rejected: a mistake that is
+	// corrected within a minute must not end what waits.
+	specSettle = time.Minute
+)
+
+// justChanged reports whether the spec was changed too recently to reject a scan for what it says.
+func (tb *budgetState) justChanged(now time.Time) bool {
+	return !tb.changedAt.IsZero() && now.Sub(tb.changedAt) < specSettle
+}
+
+// settleSpecs requeues the scans of namespaces whose changed specs have stood for long enough to reject scans, and returns
+// when the next ones will have.
+func (s *Scheduler) settleSpecs(now time.Time) (next time.Time) {
+	for namespace, at := range s.specsSettle {
+		if now.Before(at) {
+			next = earliest(next, at)
+			continue
+		}
+		delete(s.specsSettle, namespace)
+		s.requeueAll(namespace)
+	}
+	return next
+}
+
+// probeTurn returns when a scan may be the probe call of a held budget or a blocked model. A scan whose own call was a
+// reason of the hold gives the others precedence, for the failure may be its own.
+func (tb *budgetState) probeTurn(st *scanState, stage v1alpha1.StageName, model string, now time.Time) time.Time {
+	record := pipeline.Stage(&st.obj.Status, stage)
+	if record == nil || record.Failure == nil || !explainsHold(record.Failure.Class) {
+		return time.Time{}
+	}
+	_, opened, _ := tb.ledger.Held(now)
+	if _, _, at := tb.blocked.Gate(model, now); at.After(opened) {
+		opened = at
+	}
+	return opened.Add(probePrecedence)
 }
 
 // BudgetChanged adds a budget, or updates its limits and its key. It does nothing if neither has changed.
@@ -61,18 +110,24 @@ func (s *Scheduler) setBudget(obj *v1alpha1.TokenBudget, key KeyState) *budgetSt
 	name, now := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}, s.clk.Now()
 	limits := limitsOf(&obj.Spec)
 	tb := s.budgets[name]
-	if tb == nil {
+	known := tb != nil
+	if !known {
 		tb = &budgetState{name: name, ledger: budget.New(limits, now)}
 		s.budgets[name] = tb
 	} else {
 		tb.ledger.SetLimits(limits, now)
 	}
 	tb.ledger.SetKeyVersion(key.Version, now)
+	if known && (!apiequality.Semantic.DeepEqual(limits, limitsOf(&tb.spec)) || !slices.Equal(tb.spec.Models, obj.Spec.Models)) {
+		tb.changedAt = now
+		s.specsSettle[name.Namespace] = now.Add(specSettle)
+	}
 	tb.spec, tb.key = *obj.Spec.DeepCopy(), key
 	tb.models = make(map[string]struct{}, len(obj.Spec.Models))
 	for _, m := range obj.Spec.Models {
 		tb.models[m] = struct{}{}
 	}
+	tb.blocked.Only(tb.models)
 	return tb
 }
 
@@ -87,6 +142,7 @@ func (s *Scheduler) logHold(tb *budgetState) {
 		s.log.Info("budget held", "budget", tb.name.String(), "reason", reason, "until", until)
 	} else {
 		s.log.Info("budget released", "budget", tb.name.String())
+		s.probeEjected(tb.name)
 	}
 }
 

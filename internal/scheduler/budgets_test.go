@@ -44,6 +44,7 @@ func TestImpossibleScansEnd(t *testing.T) {
 			b := w.budget("b", tc.tokensPerMinute)
 			b.Spec.Quota = tc.quota
 			w.s.BudgetChanged(b, readyKey)
+			w.clk.Step(specSettle) // a spec that was just changed ends nothing
 			w.create("a", tc.opts...)
 			w.settle()
 			c := meta.FindStatusCondition(w.get("a").Status.Conditions, v1alpha1.ConditionFinished)

@@ -38,17 +38,19 @@ func (s *Scheduler) cycle() work {
 	defer s.mu.Unlock()
 	now := s.clk.Now()
 
-	// 1. Find the workers whose Lease has to be read, because no renewal was seen in time.
+	// 1. Find the workers whose Lease has to be read, because no renewal was seen in time, and the namespaces whose
+	// changed specs count by now.
 	var todo work
 	todo.leaseChecks, todo.next = s.dueLeaseChecks(now)
 	todo.expired, s.expired = s.expired, nil
+	todo.next = earliest(todo.next, s.settleSpecs(now))
 
 	// 2. Take the writes that events have posted: releases and rejections.
 	room := s.opts.MaxWrites - s.writes
-	n := min(room, len(s.outbox))
-	todo.writes = slices.Clone(s.outbox[:n])
-	s.outbox = slices.Delete(s.outbox, 0, n)
-	room -= n
+	var nextPosted time.Time
+	todo.writes, nextPosted = s.takeOutbox(now, room)
+	todo.next = earliest(todo.next, nextPosted)
+	room -= len(todo.writes)
 
 	// 3. Assign scans in the queue's order, as long as there is room for their writes.
 	if room > 0 {
@@ -58,9 +60,15 @@ func (s *Scheduler) cycle() work {
 			if room == 0 {
 				return queue.Stop
 			}
+			if st := s.scans[parseName(item.Key)]; !s.mayWrite(st) {
+				st.deferUntil = now.Add(deferFor)
+				s.requeue = append(s.requeue, st)
+				return queue.Drop
+			}
 			wr, decision := s.place(item, now)
 			if wr != nil {
 				todo.writes = append(todo.writes, wr)
+				s.sent(wr)
 				room--
 			}
 			return decision
@@ -69,7 +77,7 @@ func (s *Scheduler) cycle() work {
 		// 4. Record why the first scan of each lane waits, and requeue those that can never be assigned: enqueue
 		// rejects them.
 		s.recordWaitReasons(now)
-		s.requeueUnschedulable()
+		s.requeueDropped()
 	}
 
 	// 5. Report the pools that need more workers.
@@ -103,12 +111,12 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 	}
 	var nearest denial
 	for _, p := range pools {
-		w := p.workers.next(p.spec.Canary)
+		w, d := s.pickWorker(p, st, stage, now)
 		if w == nil {
-			nearest.keepNearest(denied(v1alpha1.ReasonWaitingForWorker, busyMessage(p)))
+			nearest.keepNearest(d)
 			continue
 		}
-		r, d := s.reserve(st, p, stage, now)
+		r, d := s.reserve(st, p, w, stage, now)
 		if r == nil {
 			nearest.keepNearest(d)
 			continue
@@ -117,8 +125,13 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 		r.charge = charge{item.Lane, item.User, item.Tokens}
 		return s.assign(st, p, r, now), queue.Take
 	}
+	if !nearest.deferUntil.IsZero() {
+		st.deferUntil = nearest.deferUntil
+		s.requeue = append(s.requeue, st)
+		return nil, queue.Drop
+	}
 	if nearest.impossible {
-		s.unschedulable = append(s.unschedulable, st)
+		s.requeue = append(s.requeue, st)
 		return nil, queue.Drop
 	}
 	nearest.retryAt = earliest(s.blocked[item.Lane].retryAt, nearest.retryAt)
@@ -129,18 +142,18 @@ func (s *Scheduler) place(item queue.Item, now time.Time) (*write, queue.Decisio
 	return nil, queue.SkipLane
 }
 
-// requeueUnschedulable requeues the scans that turned out to be too large at their turn, because the provider has
-// lowered its limit since they were queued.
-func (s *Scheduler) requeueUnschedulable() {
-	for _, st := range s.unschedulable {
+// requeueDropped requeues the scans that the queue dropped in this cycle. Enqueue rejects those that can never be
+// assigned, and delays those that are deferred.
+func (s *Scheduler) requeueDropped() {
+	for _, st := range s.requeue {
 		s.enqueue(st)
 	}
-	s.unschedulable = s.unschedulable[:0]
+	s.requeue = s.requeue[:0]
 }
 
 // reserve reserves the tokens for a stage from one of the pool's budgets: of those that serve the model and have
 // enough tokens, the one with the lowest weighted charge.
-func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, now time.Time) (*run, denial) {
+func (s *Scheduler) reserve(st *scanState, p *pool, w *worker, stage v1alpha1.StageName, now time.Time) (*run, denial) {
 	r := &run{id: s.assignmentID(), stage: stage, since: now}
 	if record := pipeline.Stage(&st.obj.Status, stage); record != nil {
 		r.before = record.Tokens
@@ -162,9 +175,24 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 			unavailable = append(unavailable, ref.Name)
 			continue
 		case !tb.serves(r.model):
+			if tb.justChanged(now) {
+				nearest.keepNearest(unservedDenial(tb, r.model))
+			}
 			continue
 		case !tb.key.Ready:
 			nearest.keepNearest(denied(v1alpha1.ReasonWaitingForBudget, fmt.Sprintf("TokenBudget %q is not ready: %s", ref.Name, tb.key.Message)))
+			unavailable = append(unavailable, ref.Name)
+			continue
+		}
+		if ok, at := w.links[ref.Name].usable(now); !ok {
+			d := denied(v1alpha1.ReasonWaitingForWorker, ejectedMessage(p))
+			d.retryAt = at
+			nearest.keepNearest(d)
+			continue
+		}
+		free, probe, until := tb.blocked.Gate(r.model, now)
+		if !free {
+			nearest.keepNearest(blockedDenial(tb, r.model, until))
 			unavailable = append(unavailable, ref.Name)
 			continue
 		}
@@ -172,8 +200,15 @@ func (s *Scheduler) reserve(st *scanState, p *pool, stage v1alpha1.StageName, no
 			nearest.keepNearest(claimedDenial(tb, until))
 			continue
 		}
+		turn := tb.probeTurn(st, stage, r.model, now)
 		v := tb.ledger.Reserve(r.id, r.reserved, now)
+		if v.OK && (v.Probe || probe) && now.Before(turn) {
+			tb.ledger.Cancel(r.id, now)
+			nearest.keepNearest(otherProbeFirst(tb, turn))
+			continue
+		}
 		if v.OK {
+			tb.blocked.Sent(r.model, r.id)
 			r.budget = tb.name
 			p.charge(ref, r.reserved, unavailable)
 			return r, denial{}
@@ -200,6 +235,7 @@ func (tb *budgetState) serves(model string) bool {
 func (s *Scheduler) assign(st *scanState, p *pool, r *run, now time.Time) *write {
 	st.run = r
 	p.workers.assigned(r.canary, p.spec.Canary)
+	s.beginProbe(r)
 	s.addInFlight(r.worker, +1)
 	s.running[stageKey{st.name.Namespace, r.stage}]++
 	timeout := defaultCallTimeout
@@ -246,10 +282,13 @@ func (s *Scheduler) unschedulableReason(st *scanState, pools []*pool, stage v1al
 			}
 			models = append(models, tb.spec.Models...)
 			if !tb.serves(model) {
+				if tb.justChanged(now) {
+					return nil
+				}
 				continue
 			}
 			v := tb.ledger.Check(need, now)
-			if v.Dimension != budget.TooLarge {
+			if v.Dimension != budget.TooLarge || !tb.final(v, now) {
 				return nil
 			}
 			tooLarges = append(tooLarges, tooLarge(tb, v))

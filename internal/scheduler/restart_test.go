@@ -222,7 +222,10 @@ func TestNothingLeaks(t *testing.T) {
 					if names := running(); len(names) > 0 {
 						n := names[rnd.IntN(len(names))]
 						a := w.get(n).Status.Assignment
-						classes := []v1alpha1.FailureClass{v1alpha1.FailureUnavailable, v1alpha1.FailureRateLimited, v1alpha1.FailureRefused, v1alpha1.FailureDrained}
+						classes := []v1alpha1.FailureClass{
+							v1alpha1.FailureUnavailable, v1alpha1.FailureRateLimited, v1alpha1.FailureRefused, v1alpha1.FailureDrained,
+							v1alpha1.FailureUnreachable, v1alpha1.FailureKeyMissing, v1alpha1.FailureBlocked, v1alpha1.FailureUnauthorized,
+						}
 						if err := w.fold(n, pipeline.Completed{AssignmentID: a.ID, Outcomes: []pipeline.Outcome{{
 							Stage: a.Stage, StartedAt: a.AssignedAt.Time, FinishedAt: w.clk.Now(),
 							Failure: &pipeline.Failure{Class: classes[rnd.IntN(len(classes))], Message: "random"},

@@ -14,8 +14,15 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// writeHold is how long a scan stays out of the queue after a failed write, unless an event shows a change.
-const writeHold = time.Second
+// A scan whose status write failed is written again after writeHoldFirst, and after twice as long for each failure in a
+// row, up to writeHoldLast: writes that the API server refuses for one object must not crowd out those of others.
+const (
+	writeHoldFirst = time.Second
+	writeHoldLast  = time.Minute
+)
+
+// writeHold is the time to the next write after the nth failure in a row, n from 1.
+func writeHold(n int) time.Duration { return min(writeHoldFirst<<min(n-1, 10), writeHoldLast) }
 
 type writeKind int
 
@@ -26,6 +33,9 @@ const (
 	writeReason
 )
 
+// String is a bounded metric label.
+func (k writeKind) String() string { return [...]string{"assign", "release", "reject", "reason"}[k] }
+
 // write is a status write to do.
 type write struct {
 	kind    writeKind
@@ -33,6 +43,44 @@ type write struct {
 	obj     *v1alpha1.ScanRequest
 	event   pipeline.Event
 	decided time.Time
+	// notBefore is when it may be sent. retry means that the scan's previous write failed.
+	notBefore time.Time
+	retry     bool
+}
+
+// maxRetries bounds the writes under way of scans whose previous write failed.
+func (s *Scheduler) maxRetries() int { return max(s.opts.MaxWrites/2, 1) }
+
+// mayWrite reports whether another write of a scan may be sent now.
+func (s *Scheduler) mayWrite(st *scanState) bool {
+	return st.failedWrites == 0 || s.retries < s.maxRetries()
+}
+
+// takeOutbox takes up to room posted writes that are due, and returns when the next one will be.
+func (s *Scheduler) takeOutbox(now time.Time, room int) (due []*write, next time.Time) {
+	kept := s.outbox[:0]
+	for _, wr := range s.outbox {
+		switch {
+		case now.Before(wr.notBefore):
+			next = earliest(next, wr.notBefore)
+			kept = append(kept, wr)
+		case len(due) == room || !s.mayWrite(wr.scan):
+			kept = append(kept, wr)
+		default:
+			due = append(due, wr)
+			s.sent(wr)
+		}
+	}
+	clear(s.outbox[len(kept):])
+	s.outbox = kept
+	return due, next
+}
+
+// sent counts a write that is under way.
+func (s *Scheduler) sent(wr *write) {
+	if wr.retry = wr.scan.failedWrites > 0; wr.retry {
+		s.retries++
+	}
 }
 
 // Run schedules until ctx ends, and returns when all writes and reads have ended.
@@ -82,7 +130,7 @@ func (s *Scheduler) post(st *scanState, wr *write) {
 }
 
 func (s *Scheduler) prepare(st *scanState, wr *write) {
-	wr.scan, wr.obj, wr.decided = st, st.obj, s.clk.Now()
+	wr.scan, wr.obj, wr.decided, wr.notBefore = st, st.obj, s.clk.Now(), st.holdUntil
 	if wr.kind == writeReason {
 		st.writingReason = true
 		return
@@ -96,6 +144,9 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	defer s.mu.Unlock()
 	defer s.wake()
 	s.writes--
+	if wr.retry {
+		s.retries--
+	}
 	if wr.kind == writeReason {
 		s.reasonWritten(wr.scan, obj, err)
 		return
@@ -110,6 +161,7 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 	}
 	switch {
 	case err == nil:
+		st.failedWrites = 0
 		if wr.kind == writeAssign {
 			took := now.Sub(wr.decided)
 			if s.storing == 0 {
@@ -124,12 +176,11 @@ func (s *Scheduler) written(wr *write, obj *v1alpha1.ScanRequest, err error) {
 		return
 	default:
 		s.cancelRun(st, wr, now)
-		if wr.kind == writeAssign {
-			s.opts.Observer.WriteFailed()
-		}
 		if !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, pipeline.ErrFenced) && !errors.Is(err, context.Canceled) {
-			st.holdUntil = now.Add(writeHold) // otherwise the write would be retried at once, and fail again
-			s.log.Error(err, "status write failed", "scan", st.name.String())
+			st.failedWrites++
+			st.holdUntil = now.Add(writeHold(st.failedWrites)) // otherwise the write would be retried at once, and fail again
+			s.opts.Observer.WriteFailed(wr.kind.String())
+			s.log.Error(err, "status write failed", "scan", st.name.String(), "kind", wr.kind.String(), "failures", st.failedWrites)
 		}
 	}
 	s.settleAndQueue(st)
@@ -153,6 +204,7 @@ func (s *Scheduler) reasonWritten(st *scanState, obj *v1alpha1.ScanRequest, err 
 		s.settleAndQueue(st)
 	}
 	if err != nil && !errors.Is(err, pipeline.ErrStale) && !errors.Is(err, pipeline.ErrGone) && !errors.Is(err, context.Canceled) {
+		s.opts.Observer.WriteFailed(writeReason.String())
 		s.log.Error(err, "write of the reason for waiting failed", "scan", st.name.String())
 	}
 }
@@ -178,6 +230,9 @@ func (s *Scheduler) cancelRun(st *scanState, wr *write, now time.Time) {
 	since := st.waitingSince
 	s.endRun(st, func(l *budget.Ledger, id string) { l.Cancel(id, now) })
 	st.waitingSince = since
+	if r != nil && s.budgets[r.budget] != nil {
+		s.budgets[r.budget].blocked.Canceled(r.model, r.id)
+	}
 	if r != nil {
 		s.refund(r)
 	}

@@ -37,6 +37,15 @@ type scanState struct {
 	waitingSince time.Time
 	// size is the estimate of the next call.
 	size size
+	// failedWrites counts the status writes in a row that failed.
+	failedWrites int
+	// retry is the latest retry that was seen, and retrySeen when.
+	retry     v1alpha1.RetryStatus
+	retrySeen time.Time
+	// deferUntil keeps the scan out of the queue while an obstacle of its own is in the way.
+	deferUntil time.Time
+	// aloneOn is the worker that is reserved for the scan, if any.
+	aloneOn types.NamespacedName
 	// checking is true while the scan is in reasonChecks.
 	checking bool
 }
@@ -108,6 +117,7 @@ func (s *Scheduler) ScanGone(name types.NamespacedName) {
 }
 
 func (s *Scheduler) forget(st *scanState) {
+	s.releaseAlone(st)
 	s.endRun(st, func(l *budget.Ledger, id string) { l.Lost(id, s.clk.Now()) })
 	s.queue.Remove(st.name.String())
 	delete(s.scans, st.name)
@@ -125,6 +135,7 @@ func (s *Scheduler) settleAndQueue(st *scanState) {
 	}
 	switch {
 	case pipeline.IsFinished(&st.obj.Status):
+		s.releaseAlone(st)
 		s.queue.Remove(st.name.String())
 		delete(s.scans, st.name)
 	case st.run != nil:
@@ -165,6 +176,11 @@ func (s *Scheduler) settle(st *scanState) {
 	default:
 		s.queue.Adjust(r.charge.lane, r.charge.user, r.reserved-r.charge.tokens)
 	}
+	s.observeCall(r, class, now)
+	result := budget.Result{
+		Usage: usage, Observation: record.RateLimit, Class: class, Code: code, RetryAfter: retryAfter,
+		Scan: st.name.String(), Worker: r.worker.Name, OnlyWorker: s.onlyWorker(r.worker),
+	}
 	var charged int64
 	s.endRun(st, func(l *budget.Ledger, id string) {
 		switch class {
@@ -172,10 +188,7 @@ func (s *Scheduler) settle(st *scanState) {
 			l.Lost(id, now)
 			return
 		}
-		settled := l.Settle(id, budget.Result{
-			Usage: usage, Observation: record.RateLimit, Class: class, Code: code, RetryAfter: retryAfter,
-			Scan: st.name.String(), Worker: r.worker.Name, OnlyWorker: s.onlyWorker(r.worker),
-		}, now)
+		settled := l.Settle(id, result, now)
 		charged = settled.Charged
 		if class == "" {
 			s.estimator.Observe(string(r.stage), r.model, budget.Sample{
@@ -183,8 +196,11 @@ func (s *Scheduler) settle(st *scanState) {
 			})
 		}
 	})
-	if tb := s.budgets[r.budget]; tb != nil && explainsHold(class) {
-		tb.lastProviderError = record.Message
+	if tb := s.budgets[r.budget]; tb != nil {
+		tb.blocked.Settled(r.model, r.id, result, now)
+		if explainsHold(class) {
+			tb.lastProviderError = record.Message
+		}
 	}
 	s.opts.Observer.Settled(StageRun{
 		Budget: r.budget.Name, Model: r.model, Stage: r.stage, Class: class,
@@ -232,6 +248,8 @@ func (s *Scheduler) endRun(st *scanState, end func(*budget.Ledger, string)) {
 	}
 	st.run = nil
 	st.waitingSince = s.clk.Now()
+	s.releaseAlone(st)
+	s.endProbe(r)
 	s.addInFlight(r.worker, -1)
 	s.running[stageKey{st.name.Namespace, r.stage}]--
 	if tb := s.budgets[r.budget]; tb != nil {
@@ -302,12 +320,30 @@ func (s *Scheduler) enqueue(st *scanState) {
 		NotBefore:  st.holdUntil,
 		Suspended:  spec.Suspend,
 	}
-	if r := status.Retry; r != nil && r.Stage == stage && r.After.After(item.NotBefore) {
-		item.NotBefore = r.After.Time
-	}
 	now := s.clk.Now()
+	if st.deferUntil.After(item.NotBefore) {
+		item.NotBefore = st.deferUntil
+	}
+	if r := status.Retry; r != nil && r.Stage == stage {
+		if at := st.retryAt(r, now); at.After(item.NotBefore) {
+			item.NotBefore = at
+		}
+	}
 	s.queue.Upsert(item, now)
 	s.checkLater(st, now)
+}
+
+// retryAt is when a retry is due by this process's clock. The failure was recorded by a worker, whose clock may differ:
+// what counts is the delay, from when the failure was seen here.
+func (st *scanState) retryAt(r *v1alpha1.RetryStatus, now time.Time) time.Time {
+	if st.retry != *r {
+		st.retry, st.retrySeen = *r, now
+	}
+	at := st.retrySeen.Add(time.Duration(r.DelayMillis) * time.Millisecond)
+	if r.DelayMillis == 0 || st.seenAt.Equal(st.retrySeen) && r.After.Time.Before(at) { // it failed before this leader's time
+		return r.After.Time
+	}
+	return at
 }
 
 // roundUpTokens rounds up to 5 significant bits (≤ 6 % more). Estimates are learned and change slightly all the time;

@@ -78,8 +78,8 @@ type Observer interface {
 	Settled(run StageRun)
 	// Dispatched is called when an assignment is stored, with the time since it was decided.
 	Dispatched(took time.Duration)
-	// WriteFailed is called when an assignment could not be stored.
-	WriteFailed()
+	// WriteFailed is called when a status could not be stored: an assign, release, reject or reason.
+	WriteFailed(kind string)
 }
 
 // StageRun is one run of a stage that has ended.
@@ -144,12 +144,16 @@ type Scheduler struct {
 	toExplain    []*scanState
 	// reasons limits the rate of such writes.
 	reasons *rate.Limiter
+	// specsSettle is when the changed specs of a namespace will have stood for specSettle.
+	specsSettle map[string]time.Time
 	// blockedSince is how long each lane has been blocked for the same reason.
 	blockedSince map[queue.Lane]laneWait
 
 	// writes counts the writes under way, storing averages how long the store of an assignment takes, and nextID
 	// numbers the assignments.
+	// retries counts those of scans whose previous write failed.
 	writes  int
+	retries int
 	storing time.Duration
 	nextID  uint64
 
@@ -160,8 +164,9 @@ type Scheduler struct {
 	// claimed holds the budgets that accumulate tokens for the first scan in line, and until when. Scans behind it,
 	// of other stages too, must not take these tokens.
 	claimed map[types.NamespacedName]time.Time
-	// unschedulable holds the scans that no budget can ever admit.
-	unschedulable []*scanState
+	// requeue holds the scans that the queue dropped: no budget can ever admit them, or something that only concerns
+	// them is in the way for a moment.
+	requeue []*scanState
 }
 
 // stageKey finds the pools that run a stage.
@@ -190,6 +195,7 @@ func New(opts Options) *Scheduler {
 	s := &Scheduler{
 		opts: opts, clk: opts.Clock, log: opts.Log,
 		estimator:    budget.NewEstimator(),
+		specsSettle:  map[string]time.Time{},
 		scans:        map[types.NamespacedName]*scanState{},
 		pools:        map[types.NamespacedName]*pool{},
 		byStage:      map[stageKey][]*pool{},
@@ -226,4 +232,4 @@ type noObserver struct{}
 func (noObserver) Assigned(string, v1alpha1.StageName, time.Duration) {}
 func (noObserver) Settled(StageRun)                                   {}
 func (noObserver) Dispatched(time.Duration)                           {}
-func (noObserver) WriteFailed()                                       {}
+func (noObserver) WriteFailed(string)                                 {}

@@ -156,7 +156,7 @@ func TestFailedWriteGivesEverythingBack(t *testing.T) {
 	}
 	w.settle() // held back for a moment: it does not spin
 	w.fail = nil
-	w.clk.Step(writeHold)
+	w.clk.Step(writeHoldFirst)
 	w.settle()
 	if got := w.workerOf("a"); got != "w1" {
 		t.Errorf("assigned to %q after the writes work again, want w1", got)

@@ -50,6 +50,8 @@ type denial struct {
 	waitReason
 	// onlyThis is true if a smaller scan of the same lane might be admitted.
 	onlyThis bool
+	// deferUntil means that the obstacle is this scan's alone: it leaves the queue until then, and all others go on.
+	deferUntil time.Time
 	// impossible is true if waiting does not help.
 	impossible bool
 }
@@ -94,8 +96,12 @@ func budgetDenial(tb *budgetState, v budget.Verdict, need int64, now time.Time) 
 		d.reason = v1alpha1.ReasonWaitingForQuota
 		d.message = fmt.Sprintf("TokenBudget %q has exhausted spec.quota until %s; raise it to continue earlier", tb.name.Name, v.RetryAt.UTC().Format(time.RFC3339))
 	case budget.TooLarge:
-		d.reason, d.impossible = v1alpha1.ReasonRequestTooLarge, true
+		d.reason, d.impossible = v1alpha1.ReasonRequestTooLarge, tb.final(v, now)
 		d.message = tooLarge(tb, v)
+		if !d.impossible { // smaller calls of the same lane may fit
+			d.reason, d.onlyThis, d.retryAt = v1alpha1.ReasonWaitingForTokens, true, now.Add(probePrecedence)
+			d.message += "; it waits, for that limit is new"
+		}
 	default:
 		d.reason, d.message = heldReason(tb, now)
 	}
@@ -109,6 +115,42 @@ func tooLarge(tb *budgetState, v budget.Verdict) string {
 		field = "quota.tokens"
 	}
 	return fmt.Sprintf("the call needs %d tokens and TokenBudget %q allows no more than %d (%s)", v.Need, tb.name.Name, v.Limit, field)
+}
+
+// final reports whether a call that is too large can be given up: the spec says so, and has for a while. A limit that a
+// header shows may be a mistake, and a spec that was just changed a typo.
+func (tb *budgetState) final(v budget.Verdict, now time.Time) bool {
+	return !v.ByHeader && !tb.justChanged(now)
+}
+
+// blockedDenial is the denial of a model whose calls are blocked.
+func blockedDenial(tb *budgetState, model string, until time.Time) denial {
+	message := fmt.Sprintf("calls of model %q with TokenBudget %q are blocked; check the key's permissions, and proxies and "+
+		"firewalls in front of the provider", model, tb.name.Name)
+	if !until.IsZero() {
+		message += "; the next probe call is due at " + until.UTC().Format(time.RFC3339)
+	}
+	return denial{waitReason: waitReason{reason: v1alpha1.ReasonWaitingForBudget, message: message, retryAt: until}}
+}
+
+// otherProbeFirst is the denial of a scan whose own call was a reason of the hold.
+func otherProbeFirst(tb *budgetState, turn time.Time) denial {
+	return denial{deferUntil: turn, waitReason: waitReason{
+		reason: v1alpha1.ReasonWaitingForBudget, retryAt: turn,
+		message: fmt.Sprintf("TokenBudget %q is tested by a probe call; the call of this scan failed, so that others are tried first", tb.name.Name),
+	}}
+}
+
+// unservedDenial is the denial of a model that the budget's spec may have served a moment ago.
+func unservedDenial(tb *budgetState, model string) denial {
+	return denial{onlyThis: true, waitReason: waitReason{
+		reason: v1alpha1.ReasonWaitingForBudget, retryAt: tb.changedAt.Add(specSettle),
+		message: fmt.Sprintf("TokenBudget %q was just changed and does not list model %q; the scan is rejected if that stands for %s", tb.name.Name, model, specSettle),
+	}}
+}
+
+func ejectedMessage(p *pool) string {
+	return fmt.Sprintf("the calls of the free workers of WorkerPool %q fail or lack a key; probe calls test them", p.name.Name)
 }
 
 // claimedDenial is the denial by a budget that accumulates tokens for the first scan in line.

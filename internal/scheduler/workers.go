@@ -48,6 +48,10 @@ type worker struct {
 	checkingLease  bool
 	stale          bool
 	index          int // in its pool's heap, -1 when not in it
+	// links are what its calls to each budget show, by the budget's name.
+	links map[string]*link
+	// alone is the scan that the worker is reserved for, if any.
+	alone types.NamespacedName
 }
 
 // leaseCheckAhead is how long before its expiry a Lease is first read. A worker that cannot reach the API server
@@ -62,8 +66,10 @@ func (w *worker) renewed(now time.Time, lease time.Duration) {
 	w.stale = false
 }
 
-// free reports whether the worker has a free slot.
-func (w *worker) free() bool { return !w.Draining && w.inFlight < w.Capacity }
+// free reports whether the worker has a free slot for any scan.
+func (w *worker) free() bool {
+	return !w.Draining && w.inFlight < w.Capacity && w.alone == (types.NamespacedName{})
+}
 
 // workerHeap orders the active workers of a pool, least loaded first.
 type workerHeap []*worker
@@ -74,11 +80,7 @@ func (h workerHeap) Less(i, j int) bool {
 	if af, bf := a.free(), b.free(); af != bf {
 		return af
 	}
-	// a.inFlight/a.Capacity < b.inFlight/b.Capacity, without division.
-	if l, r := a.inFlight*b.Capacity, b.inFlight*a.Capacity; l != r {
-		return l < r
-	}
-	return a.Name.Name < b.Name.Name
+	return lessLoaded(a, b)
 }
 
 func (h workerHeap) Swap(i, j int) {

@@ -19,7 +19,7 @@ import (
 type Decisions struct {
 	queueWait *prometheus.HistogramVec
 	dispatch  prometheus.Histogram
-	failed    prometheus.Counter
+	failed    *prometheus.CounterVec
 	calls     *prometheus.CounterVec
 	callTime  *prometheus.HistogramVec
 	reserved  *prometheus.CounterVec
@@ -41,9 +41,9 @@ func NewDecisions(r prometheus.Registerer) *Decisions {
 			Name: "scan_dispatch_seconds", Help: "Time from the decision to assign a stage until the assignment was stored.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "scan_assignment_write_failures_total", Help: "Assignments that could not be stored and were given back.",
-		}),
+		failed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "scan_scheduler_write_failures_total", Help: "Status writes of the scheduler that failed and are repeated, by kind: assign, release, reject or reason.",
+		}, []string{"kind"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_stage_runs_total", Help: "Finished tries of stages, by outcome (ok or the class of failure) and track (stable or canary).",
 		}, []string{"budget", "model", "stage", "outcome", "track"}),
@@ -78,8 +78,8 @@ func (d *Decisions) Assigned(pool string, stage v1alpha1.StageName, waited time.
 // Dispatched notes how long an assignment took to store.
 func (d *Decisions) Dispatched(took time.Duration) { d.dispatch.Observe(took.Seconds()) }
 
-// WriteFailed counts an assignment that could not be stored.
-func (d *Decisions) WriteFailed() { d.failed.Inc() }
+// WriteFailed counts a status write that failed.
+func (d *Decisions) WriteFailed(kind string) { d.failed.WithLabelValues(kind).Inc() }
 
 // Settled notes how a try ended and what it cost.
 func (d *Decisions) Settled(t scheduler.StageRun) {

@@ -33,7 +33,7 @@ func TestLabelsAreBounded(t *testing.T) {
 
 	decisions.Assigned("pool", v1alpha1.StageVision, time.Second)
 	decisions.Dispatched(time.Millisecond)
-	decisions.WriteFailed()
+	decisions.WriteFailed("assign")
 	decisions.Settled(scheduler.StageRun{
 		Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 100, Charged: 90,
 		Usage: v1alpha1.TokenUsage{Input: 10, CachedInput: 5, Output: 20}, Took: time.Second,
@@ -132,7 +132,7 @@ func TestDecisions(t *testing.T) {
 	d := NewDecisions(registry)
 	d.Assigned("p", v1alpha1.StageVision, 3*time.Second)
 	d.Dispatched(20 * time.Millisecond)
-	d.WriteFailed()
+	d.WriteFailed("assign")
 	d.Settled(scheduler.StageRun{
 		Budget: "b", Model: "m", Stage: v1alpha1.StageVision, Reserved: 1000, Charged: 900, Canary: true,
 		Usage: v1alpha1.TokenUsage{Input: 300, CachedInput: 200, Output: 100}, Took: 5 * time.Second,
@@ -142,7 +142,7 @@ func TestDecisions(t *testing.T) {
 	want := map[string]float64{
 		"scan_queue_wait_seconds pool=p stage=vision":                                          3,
 		"scan_dispatch_seconds":                                                                0.02,
-		"scan_assignment_write_failures_total":                                                 1,
+		"scan_scheduler_write_failures_total kind=assign":                                      1,
 		"scan_stage_runs_total budget=b model=m outcome=ok stage=vision track=canary":          1,
 		"scan_stage_runs_total budget=b model=m outcome=RateLimited stage=vision track=stable": 1,
 		"scan_stage_runs_total budget=b model=m outcome=Timeout stage=vision track=stable":     1,
