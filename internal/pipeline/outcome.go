@@ -14,12 +14,12 @@ var Stages = [...]v1alpha1.StageName{
 	v1alpha1.StageVision, v1alpha1.StageRule, v1alpha1.StageAnswer, v1alpha1.StageReward,
 }
 
-// NeedsTokens says whether a stage calls a language model and must therefore be paid from a budget.
+// NeedsTokens reports whether a stage calls a language model and therefore draws on a budget.
 func NeedsTokens(stage v1alpha1.StageName) bool {
 	return stage == v1alpha1.StageVision || stage == v1alpha1.StageAnswer
 }
 
-// StageIndex is the position of a stage in Stages, or -1 for a name that is no stage.
+// StageIndex is the position of a stage in Stages, or -1 for an unknown name.
 func StageIndex(stage v1alpha1.StageName) int {
 	for i, s := range Stages {
 		if s == stage {
@@ -29,41 +29,41 @@ func StageIndex(stage v1alpha1.StageName) int {
 	return -1
 }
 
-// Outcome is how one try of one stage ended: succeeded or skipped (State), or failed (Failure is set).
+// Outcome is how one run of one stage ended: succeeded or skipped (State), or failed (Failure is set).
 type Outcome struct {
-	// Stage is the stage that was tried.
+	// Stage is the stage that ran.
 	Stage v1alpha1.StageName
-	// State is StageSucceeded or StageSkipped. It is ignored where Failure is set.
+	// State is StageSucceeded or StageSkipped. It is ignored if Failure is set.
 	State v1alpha1.StageState
 	// Reason overrides the reason of the stage's condition on success, e.g. NoRuleFound.
 	Reason string
-	// Message says for people how it ended. It is cut to 512 bytes.
+	// Message explains the outcome to users. It is cut to 512 bytes.
 	Message string
-	// Failure is set where the try failed.
+	// Failure is set if the run failed.
 	Failure *Failure
-	// StartedAt and FinishedAt enclose the try.
+	// StartedAt and FinishedAt are the bounds of the run.
 	StartedAt, FinishedAt time.Time
-	// Usage is what the provider reported. Its Reserved field is ignored: the assignment knows.
+	// Usage is what the provider reported. Its Reserved field is ignored: the assignment has that number.
 	Usage v1alpha1.TokenUsage
-	// RateLimit is what the provider's headers said; nil where no answer came or it had no such headers.
+	// RateLimit is from the provider's headers; nil without an answer or without such headers.
 	RateLimit *v1alpha1.RateLimitObservation
 	// Result holds what this stage found; only the stage's own fields are set.
 	Result v1alpha1.ScanResult
 }
 
-// Failure is a failed try, classified once, where it happened.
+// Failure is a failed run, classified once, where it happened.
 type Failure struct {
 	// Class decides what happens next.
 	Class v1alpha1.FailureClass
 	// Code is the provider's own error code, if any.
 	Code string
-	// Message says what happened, why, and what to do; without secrets.
+	// Message explains what happened, why, and what to do; without secrets.
 	Message string
-	// RetryAfter is the least time to wait that the provider asked for; zero where it did not.
+	// RetryAfter is the minimum wait that the provider demanded, or zero.
 	RetryAfter time.Duration
 }
 
-// Error makes a Failure usable as an error, so that stages can return it and callers find it with errors.As.
+// Error implements error, so that stages can return a Failure and callers find it with errors.As.
 func (f *Failure) Error() string {
 	if f.Code == "" {
 		return string(f.Class) + ": " + f.Message
@@ -83,7 +83,7 @@ func CountsAsAttempt(class v1alpha1.FailureClass) bool {
 	}
 }
 
-// IsTerminal says whether a failure ends the scan at once, because another try would end the same way.
+// IsTerminal reports whether a failure ends the scan at once, because another attempt would fail in the same way.
 func IsTerminal(class v1alpha1.FailureClass) bool {
 	switch class {
 	case v1alpha1.FailureRefused, v1alpha1.FailureInvalidRequest, v1alpha1.FailureRequestTooLarge,

@@ -14,7 +14,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// maxMessage is the longest message in a status, in bytes: an object must stay small.
+// maxMessage is the maximum length of a message in a status, in bytes: an object must stay small.
 const maxMessage = 512
 
 // PhaseOf derives the phase from the rest of the status.
@@ -31,7 +31,7 @@ func PhaseOf(s *v1alpha1.ScanRequestStatus) v1alpha1.ScanPhase {
 	}
 }
 
-// summaryOf derives what kubectl prints.
+// summaryOf derives the columns that kubectl prints.
 func summaryOf(s *v1alpha1.ScanRequestStatus) v1alpha1.Summary {
 	sum := v1alpha1.Summary{Stage: string(NextStage(s))}
 	if s.Result != nil && s.Result.Classification != nil {
@@ -64,7 +64,7 @@ func setCondition(c Context, s *v1alpha1.ScanRequestStatus, kind string, status 
 	})
 }
 
-// clip cuts a message to maxMessage bytes, at a character's boundary.
+// clip cuts a message to maxMessage bytes, at a character boundary.
 func clip(message string) string {
 	if len(message) <= maxMessage {
 		return message

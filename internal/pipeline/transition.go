@@ -15,17 +15,17 @@ import (
 )
 
 var (
-	// ErrFenced is returned for an event of an assignment that is no longer current: its writer was presumed
-	// dead, or the scan has ended. The event must be dropped, not retried.
+	// ErrFenced is returned for an event of an assignment that is no longer current: its worker was presumed dead, or
+	// the scan has ended. The event must be dropped, not retried.
 	ErrFenced = errors.New("the assignment is no longer current")
-	// ErrStale is returned for an event that was decided on an older state of the scan, such as an assignment
-	// of a stage that is not the next one. The writer must look at the scan again.
+	// ErrStale is returned for an event that was decided on an older state of the scan, such as an assignment of a
+	// stage that is not the next one. The writer must read the scan again.
 	ErrStale = errors.New("the scan has moved on")
-	// ErrGone is returned by those who store events, for a scan that no longer exists.
+	// ErrGone is returned by writers of events for a scan that no longer exists.
 	ErrGone = errors.New("the scan no longer exists")
 )
 
-// Context is what Fold needs to know besides the status.
+// Context is the input of Fold besides the status.
 type Context struct {
 	// Spec is the scan's specification.
 	Spec v1alpha1.ScanRequestSpec
@@ -33,15 +33,14 @@ type Context struct {
 	CreatedAt time.Time
 	// Generation is the object's generation; it goes into the conditions.
 	Generation int64
-	// Now is the instant of the event.
+	// Now is the time of the event.
 	Now time.Time
-	// Jitter returns a number in [0, 1) that spreads retries. It must not be nil where Completed may fail.
+	// Jitter returns a number in [0, 1) that spreads retries. It must not be nil for a Completed event.
 	Jitter func() float64
 }
 
-// Deadline is the instant at which the scan is given up. The API server cuts the creation time down to whole seconds:
-// a scan may be almost a second younger than it says, and the deadline counts from the end of that second, so that it
-// is never early and at most one second late.
+// Deadline is when the scan expires. The API server truncates the creation time to whole seconds, so a scan may be almost
+// a second younger. The deadline counts from the end of that second: it is never early and at most one second late.
 func Deadline(spec v1alpha1.ScanRequestSpec, createdAt time.Time) time.Time {
 	return createdAt.Add(time.Second + time.Duration(spec.DeadlineSeconds)*time.Second)
 }
@@ -54,26 +53,26 @@ type Event interface {
 // Assigned gives the next stage to a worker.
 type Assigned struct {
 	Assignment v1alpha1.Assignment
-	// AcceptedAt is the scheduler's best knowledge of when the scan was stored. It is used once.
+	// AcceptedAt is when the scheduler first saw the scan. Only the first assignment uses it.
 	AcceptedAt time.Time
 }
 
-// Completed reports how the stages of an assignment ended, in the order they ran. The last may have failed.
+// Completed reports the outcomes of an assignment's stages, in the order they ran. Only the last may have failed.
 type Completed struct {
 	AssignmentID string
 	Outcomes     []Outcome
 }
 
-// Released gives an assignment back unfinished: its worker was lost or is draining.
+// Released ends an assignment without an outcome: its worker was lost or is draining.
 type Released struct {
 	AssignmentID string
 	// Class is FailureWorkerLost or FailureDrained.
 	Class v1alpha1.FailureClass
-	// Message says for people what happened.
+	// Message explains to users what happened.
 	Message string
 }
 
-// Waiting says why the scan is not assigned.
+// Waiting records why the scan is not assigned.
 type Waiting struct {
 	Reason, Message string
 }
@@ -86,12 +85,12 @@ type Rejected struct {
 // Expired ends a scan whose deadline has passed.
 type Expired struct{}
 
-// Fold folds an event into a status and says whether that changed the status. It is the only code that writes a
-// scan's status: scheduler, workers and controllers all use it. On error the status is left as it was.
+// Fold folds an event into a status and reports whether that changed the status. It is the only code that changes a
+// scan's status: scheduler, workers and controllers all use it. On error the status is unchanged.
 //
-// Errors: ErrFenced and ErrStale as described there; others are faults of the caller.
+// ErrFenced and ErrStale are documented above; other errors are faults of the caller.
 func Fold(c Context, s *v1alpha1.ScanRequestStatus, ev Event) (bool, error) {
-	c.Now = c.Now.Truncate(time.Microsecond) // what the API keeps
+	c.Now = c.Now.Truncate(time.Microsecond) // the precision of the API
 	next := s.DeepCopy()
 	if err := ev.fold(c, next); err != nil {
 		return false, err
@@ -105,8 +104,8 @@ func Fold(c Context, s *v1alpha1.ScanRequestStatus, ev Event) (bool, error) {
 	return true, nil
 }
 
-// NextStage is the stage to run next: the first that is neither succeeded nor skipped. It is empty when the scan
-// has finished.
+// NextStage is the next stage to run: the first one that is neither succeeded nor skipped. It is empty for a finished
+// scan.
 func NextStage(s *v1alpha1.ScanRequestStatus) v1alpha1.StageName {
 	if IsFinished(s) {
 		return ""
@@ -119,7 +118,7 @@ func NextStage(s *v1alpha1.ScanRequestStatus) v1alpha1.StageName {
 	return ""
 }
 
-// IsFinished says whether the scan is terminal.
+// IsFinished reports whether the scan has ended.
 func IsFinished(s *v1alpha1.ScanRequestStatus) bool {
 	return !s.FinishedAt.IsZero()
 }
@@ -156,7 +155,7 @@ func (e Assigned) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 	if s.AcceptedAt.IsZero() {
 		s.AcceptedAt = micro(AcceptedAt(c.CreatedAt, e.AcceptedAt))
 	}
-	s.WaitedMilliseconds += positiveMillis(c.Now.Sub(waitingSince(s)))
+	s.WaitedMilliseconds += positiveMillis(c.Now.Sub(WaitingSince(s)))
 
 	a := e.Assignment
 	a.AssignedAt = micro(c.Now)
@@ -234,7 +233,7 @@ func (e Released) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 
 func (e Waiting) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 	if IsFinished(s) || s.Assignment != nil {
-		return fmt.Errorf("note reason %s for waiting: %w", e.Reason, ErrStale)
+		return fmt.Errorf("record reason %s for waiting: %w", e.Reason, ErrStale)
 	}
 	setCondition(c, s, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, e.Reason, e.Message)
 	return nil

@@ -26,8 +26,8 @@ const MaxLosses = 3
 // are used up within seconds; an outage takes minutes.
 const retryPeriod = 5 * time.Minute
 
-// Backoff is the time to wait after the nth failed attempt, n from 1: exponential from 1 s to 60 s with full
-// jitter, so that scans that failed together do not come back together. jitter is in [0, 1).
+// Backoff is the wait after the nth failed attempt, n from 1: exponential from 1 s to 60 s with full jitter, so that
+// scans that failed together are not retried together. jitter is in [0, 1).
 func Backoff(n int32, jitter float64) time.Duration {
 	limit := backoffMax
 	if shift := max(n-1, 0); shift < 6 { // 2^6 s is beyond the maximum
@@ -36,7 +36,7 @@ func Backoff(n int32, jitter float64) time.Duration {
 	return time.Duration(jitter * float64(limit))
 }
 
-// beginStage returns the record of a stage, added if it has not begun.
+// beginStage returns the record of a stage, and adds it if the stage has not begun.
 func beginStage(s *v1alpha1.ScanRequestStatus, name v1alpha1.StageName) *v1alpha1.StageStatus {
 	if st := Stage(s, name); st != nil {
 		return st
@@ -45,7 +45,7 @@ func beginStage(s *v1alpha1.ScanRequestStatus, name v1alpha1.StageName) *v1alpha
 	return &s.Stages[len(s.Stages)-1]
 }
 
-// recordOutcome notes what every outcome has, good or bad.
+// recordOutcome records what successes and failures have in common.
 func recordOutcome(s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment, o Outcome) {
 	st := beginStage(s, o.Stage)
 	st.StartedAt, st.FinishedAt = micro(o.StartedAt), micro(o.FinishedAt)
@@ -70,7 +70,10 @@ func foldSuccess(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) {
 	if s.Retry != nil && s.Retry.Stage == o.Stage {
 		s.Retry = nil
 	}
-	mergeResult(s, o)
+	if s.Result == nil {
+		s.Result = &v1alpha1.ScanResult{}
+	}
+	MergeResult(s.Result, o)
 
 	reason := v1alpha1.ReasonSucceeded
 	if o.State == v1alpha1.StageSkipped {
@@ -82,8 +85,8 @@ func foldSuccess(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) {
 	setCondition(c, s, stageCondition(o.Stage), metav1.ConditionTrue, reason, o.Message)
 }
 
-// foldFailure decides what follows a failed try: the end of the scan, another attempt after a backoff, or
-// another try that does not count.
+// foldFailure decides what follows a failed run: the end of the scan, another attempt after a backoff, or another run
+// because this one does not count as an attempt.
 func foldFailure(c Context, s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment, o Outcome) {
 	st, f := Stage(s, o.Stage), o.Failure
 	st.Failure = &v1alpha1.StageFailure{
@@ -147,7 +150,7 @@ func failingSince(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) time.Time
 	return c.Now
 }
 
-// waitingReason is why a scan waits after a try that did not count.
+// waitingReason is why a scan waits after a run that does not count as an attempt.
 func waitingReason(class v1alpha1.FailureClass) string {
 	switch class {
 	case v1alpha1.FailureRateLimited:
@@ -161,7 +164,7 @@ func waitingReason(class v1alpha1.FailureClass) string {
 	}
 }
 
-// terminalReason is why a scan failed, for the classes IsTerminal names.
+// terminalReason is why a scan failed, for the terminal classes.
 func terminalReason(class v1alpha1.FailureClass) string {
 	switch class {
 	case v1alpha1.FailureRefused:
@@ -189,21 +192,18 @@ func stageCondition(stage v1alpha1.StageName) string {
 	}
 }
 
-// mergeResult adds what one stage found to the result.
-func mergeResult(s *v1alpha1.ScanRequestStatus, o Outcome) {
+// MergeResult adds what a stage found to a scan's result. A stage replaces only its own fields.
+func MergeResult(result *v1alpha1.ScanResult, o Outcome) {
 	found := o.Result.DeepCopy()
-	if s.Result == nil {
-		s.Result = &v1alpha1.ScanResult{}
-	}
 	switch o.Stage {
 	case v1alpha1.StageVision:
-		s.Result.Classification, s.Result.SituationTags = found.Classification, found.SituationTags
+		result.Classification, result.SituationTags = found.Classification, found.SituationTags
 	case v1alpha1.StageRule:
-		s.Result.DisposalRules = found.DisposalRules
+		result.DisposalRules = found.DisposalRules
 	case v1alpha1.StageAnswer:
-		s.Result.Answer = found.Answer
+		result.Answer = found.Answer
 	case v1alpha1.StageReward:
-		s.Result.Reward = found.Reward
+		result.Reward = found.Reward
 	}
 }
 
@@ -218,8 +218,8 @@ func finish(c Context, s *v1alpha1.ScanRequestStatus, reason, message string) {
 	setCondition(c, s, v1alpha1.ConditionFinished, metav1.ConditionTrue, reason, message)
 }
 
-// AcceptedAt is the best estimate of when the object was stored. Its creation time has whole seconds only; the
-// scheduler sees it a little later, so that the earlier of the two bounds is nearest to the truth.
+// AcceptedAt is the best estimate of when the object was stored. Its creation time has whole seconds only, and the
+// scheduler sees it a little later, so the estimate is seenAt within that second.
 func AcceptedAt(createdAt, seenAt time.Time) time.Time {
 	latest := createdAt.Add(time.Second - time.Microsecond)
 	switch {
@@ -232,13 +232,18 @@ func AcceptedAt(createdAt, seenAt time.Time) time.Time {
 	}
 }
 
-// waitingSince is when the scan began to wait for its next worker: when its last try ended, or when it was
-// accepted.
-func waitingSince(s *v1alpha1.ScanRequestStatus) time.Time {
+// WaitingSince is when the scan began to wait for its present or next assignment: when its last run ended, or when it was
+// accepted. It is zero for a scan that was never assigned.
+func WaitingSince(s *v1alpha1.ScanRequestStatus) time.Time {
 	since := s.AcceptedAt.Time
 	for i := range s.Stages {
-		if end := s.Stages[i].FinishedAt.Time; end.After(since) {
+		st := &s.Stages[i]
+		if end := st.FinishedAt.Time; end.After(since) {
 			since = end
+		}
+		// While a stage runs again, only its failure shows when its last run ended.
+		if f := st.Failure; f != nil && f.At.After(since) {
+			since = f.At.Time
 		}
 	}
 	return since

@@ -115,22 +115,12 @@ func (t *stageTracer) waited(ctx context.Context, scan *v1alpha1.ScanRequest, a 
 	span.End(trace.WithTimestamp(until))
 }
 
-// waitingSince returns when the scan started to wait for its assignment: when its last try ended, or when it was
+// waitingSince returns when the scan started to wait for its assignment: when its last run ended, or when it was
 // accepted. It is at most until, because clocks differ.
 func waitingSince(scan *v1alpha1.ScanRequest, until time.Time) time.Time {
-	since := scan.Status.AcceptedAt.Time
+	since := pipeline.WaitingSince(&scan.Status)
 	if since.IsZero() {
 		since = scan.CreationTimestamp.Time
-	}
-	for i := range scan.Status.Stages {
-		st := &scan.Status.Stages[i]
-		if end := st.FinishedAt.Time; end.After(since) {
-			since = end
-		}
-		// The end of an earlier try of the same stage is stored in its failure only.
-		if st.Failure != nil && st.Failure.At.After(since) {
-			since = st.Failure.At.Time
-		}
 	}
 	if since.IsZero() || since.After(until) {
 		return until

@@ -142,7 +142,7 @@ func validPrefix(data []byte) []byte {
 	return data
 }
 
-// root is the top of a YAML file. It is false where the file could not be read.
+// root is the top node of a YAML file. It is false if the file could not be read.
 func root(contents map[string][]byte, name string, found *problems) (node, bool) {
 	data, ok := contents[name]
 	if !ok {

@@ -28,7 +28,7 @@ type node struct {
 // lineOf finds the line in the YAML parser's own errors.
 var lineOf = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// parseYAML reads a file of one document. It is false where there is nothing to go on with.
+// parseYAML parses a file with one document. It is false if there is nothing to continue with.
 func parseYAML(file string, data []byte, p *problems) (node, bool) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
@@ -69,7 +69,7 @@ func (n node) at(y *yaml.Node) node {
 	return node{yaml: y, file: n.file, problems: n.problems}
 }
 
-// missing says whether the field that this node was read from is absent.
+// missing reports whether the field of this node is absent.
 func (n node) missing() bool { return n.yaml == nil }
 
 // mapping reads the fields of a mapping. Names that end in "?" may be absent. An absent field is a node that is
@@ -109,7 +109,7 @@ func (n node) mapping(what string, names ...string) map[string]node {
 	return fields
 }
 
-// entries reads a mapping whose names are up to the author, in the author's order.
+// entries reads a mapping with arbitrary names, in the order of the file.
 func (n node) entries(what string) (names, values []node) {
 	if n.missing() {
 		return nil, nil

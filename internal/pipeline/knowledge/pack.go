@@ -1,7 +1,7 @@
 // Copyright The scan-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package knowledge holds what the pipeline knows about waste: the taxonomy, the disposal rules, the reward
+// Package knowledge holds the pipeline's knowledge about waste: the taxonomy, the disposal rules, the reward
 // catalog, the prompts and the fixed texts. All of it comes from a knowledge pack, a folder of YAML and text
 // files that is validated as a whole when it is loaded; README.md describes the format.
 package knowledge
@@ -46,7 +46,7 @@ type Major struct {
 	Instructions []string
 	// Recyclable classes earn rewards.
 	Recyclable bool
-	// Middles are the kinds within the class. Empty where it has none.
+	// Middles are the kinds within the class. It may have none.
 	Middles []Middle
 }
 
@@ -60,7 +60,7 @@ type Middle struct {
 	Instructions []string
 }
 
-// Rule says how to dispose of one class of waste.
+// Rule describes how to dispose of one class of waste.
 type Rule struct {
 	// ID names the rule for machines: lower-case letters, digits and dashes.
 	ID string
@@ -98,7 +98,7 @@ type Category struct {
 	Instructions []string
 }
 
-// Categories lists every class people can be told: the kinds of a class that has some, else the class itself.
+// Categories lists every class that a scan can have: the kinds of a class that has some, otherwise the class itself.
 func (p *Pack) Categories() []Category {
 	var list []Category
 	for _, major := range p.Majors {
@@ -112,7 +112,7 @@ func (p *Pack) Categories() []Category {
 	return list
 }
 
-// Contains says whether the taxonomy has this class. A class with kinds needs one of them; one without has an
+// Contains reports whether the taxonomy has this class. A class with kinds needs one of them; one without has an
 // empty middle.
 func (p *Pack) Contains(major, middle string) bool {
 	m, ok := p.majors[major]
@@ -130,7 +130,7 @@ func (p *Pack) Contains(major, middle string) bool {
 	return false
 }
 
-// Recyclable says whether a major class earns rewards.
+// Recyclable reports whether a major class earns rewards.
 func (p *Pack) Recyclable(major string) bool {
 	m, ok := p.majors[major]
 	return ok && m.Recyclable
@@ -150,7 +150,7 @@ func (p *Pack) NoRuleFound(userInput, category string) string {
 	return strings.ReplaceAll(p.texts.in(p.texts.noRuleFound, userInput), placeholderCategory, category)
 }
 
-// RewardReason says why a character was matched to a thing, in the language of what the user wrote.
+// RewardReason explains why a character was matched to an item, in the language of the user's input.
 func (p *Pack) RewardReason(userInput, category, item string) string {
 	return strings.NewReplacer(placeholderCategory, category, placeholderItem, item).
 		Replace(p.texts.in(p.texts.rewardReason, userInput))

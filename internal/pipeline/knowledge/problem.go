@@ -15,9 +15,9 @@ import (
 type Problem struct {
 	// File is the file's name within the pack.
 	File string
-	// Line is the line in the file, from 1; zero where the fault is the file itself.
+	// Line is the line in the file, from 1; zero for a problem of the whole file.
 	Line int
-	// What says what is wrong, Fix what to do about it.
+	// What describes the problem, Fix the remedy.
 	What, Fix string
 }
 

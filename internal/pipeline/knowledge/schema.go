@@ -4,7 +4,7 @@
 package knowledge
 
 // visionSchema builds the strict JSON schema of the vision stage's answer. Each class with kinds is a branch of
-// its own, so that a class cannot be combined with the kind of another; the schema also tells the model the
+// its own, so that a class cannot be combined with the kind of another; the schema also gives the model the
 // taxonomy, which the prompt therefore need not repeat.
 func visionSchema(majors []Major, unclassifiable string, tags []string) map[string]any {
 	var branches []any

@@ -11,7 +11,7 @@ import (
 )
 
 // PromptTokens is the provider's estimate of a message by its characters: round(characters/4 + 2). It fits the
-// published samples; it is not what the tokenizer says.
+// published samples; the tokenizer gives other numbers.
 func PromptTokens(text string) int64 {
 	return int64(math.Round(float64(utf8.RuneCountInString(text))/4 + 2))
 }

@@ -62,7 +62,7 @@ var (
 // "-chat-latest", "-codex") have rules of their own, and get no effort.
 var sizes = []string{"-mini", "-nano", "-sol", "-terra", "-luna"}
 
-// takesEffort says whether what a model's name has beyond its family's is a size, a snapshot's date, or both.
+// takesEffort reports whether the rest of a model's name, after its family's, is a size, a snapshot date, or both.
 func takesEffort(rest string) bool {
 	for _, size := range sizes {
 		if cut, ok := strings.CutPrefix(rest, size); ok {

@@ -26,11 +26,11 @@ type Call struct {
 	API API
 	// Budget names the TokenBudget that pays: it decides the endpoint's address and the key.
 	Budget string
-	// Model is the model's name as the provider knows it.
+	// Model is the provider's name of the model.
 	Model string
 	// Instructions are the same for every call of a stage. They go first, so that the provider can cache them.
 	Instructions string
-	// Text is what the user message says. It may be empty next to an image.
+	// Text is the text of the user message. It may be empty next to an image.
 	Text string
 	// ImageURL is fetched by the provider. Empty for a call without an image.
 	ImageURL string
@@ -44,7 +44,7 @@ type Call struct {
 	MaxOutputTokens int32
 	// ReasoningEffort is sent to models that reason. Empty leaves it out.
 	ReasoningEffort string
-	// RequestID is the scan's UID and its stage, the same for every try. It is sent as X-Client-Request-Id, so that a
+	// RequestID is the scan's UID and its stage, the same for every attempt. It is sent as X-Client-Request-Id, so that a
 	// call can be traced, and one that was paid for twice be found.
 	RequestID string
 	// CacheKey steers calls with the same beginning to the same cache of the provider.
@@ -55,9 +55,9 @@ type Call struct {
 type Reply struct {
 	// Text is the answer, which should be JSON of the call's schema. It has not been validated.
 	Text string
-	// Usage is what the provider says the call used; Reserved is left at zero.
+	// Usage is what the provider reported; Reserved is zero.
 	Usage v1alpha1.TokenUsage
-	// RateLimit is what the provider's headers said; nil where it sent none.
+	// RateLimit is from the provider's headers; nil without such headers.
 	RateLimit *v1alpha1.RateLimitObservation
 }
 

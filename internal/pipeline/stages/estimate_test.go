@@ -29,7 +29,7 @@ func TestEstimateCall(t *testing.T) {
 	}
 }
 
-// What the scheduler reserves is the price of the call that the worker sends.
+// The scheduler reserves the price of the call that the worker sends.
 func TestEstimateStageIsThePriceOfTheCall(t *testing.T) {
 	pack := knowledge.Default()
 	scan := classifiedScan()

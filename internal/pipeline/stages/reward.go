@@ -47,7 +47,7 @@ func matchReward(pack *knowledge.Pack, scan Scan) pipeline.Outcome {
 	}
 }
 
-// bestCharacter is the character with the longest keyword in the thing's name, for the longer word says more;
+// bestCharacter is the character with the longest keyword in the item's name, because a longer keyword is more specific;
 // without one, the first that stands for the kind of waste. Equals are decided by the catalog's order.
 func bestCharacter(characters []knowledge.Character, class *v1alpha1.Classification) *knowledge.Character {
 	var best *knowledge.Character

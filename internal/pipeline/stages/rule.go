@@ -9,7 +9,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 )
 
-// noRuleMessage says for people why answer and reward had nothing to do.
+// noRuleMessage explains to users why answer and reward are skipped.
 const noRuleMessage = "the knowledge pack has no rule for this class; the user got the fixed answer"
 
 // lookUpRule finds the rule for the class that vision saw. No rule is an outcome, not a failure: the scan

@@ -16,15 +16,15 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 )
 
-// Scan is what a worker knows of a scan when it runs stages of it.
+// Scan is the part of a scan that running its stages needs.
 type Scan struct {
-	// ID is the scan's UID. It goes out with its calls.
+	// ID is the scan's UID. It is sent with its calls.
 	ID string
 	// Spec is the scan's specification.
 	Spec v1alpha1.ScanRequestSpec
 	// Result is what the finished stages found.
 	Result v1alpha1.ScanResult
-	// Assignment is the worker's order: the stage to begin with, and what its call may use.
+	// Assignment is the stage to start with, and the limits of its call.
 	Assignment v1alpha1.Assignment
 }
 
@@ -35,22 +35,21 @@ type Runner struct {
 	clock     clock.PassiveClock
 }
 
-// NewRunner returns a Runner that takes its knowledge from a pack and its answers from a completer. None of the
-// arguments may be nil.
+// NewRunner returns a Runner that uses a knowledge pack and sends its calls with a completer. None of the arguments may
+// be nil.
 func NewRunner(pack *knowledge.Pack, completer Completer, clk clock.PassiveClock) *Runner {
 	return &Runner{pack: pack, completer: completer, clock: clk}
 }
 
-// Run runs the assignment's stage, and after it the stages that follow directly as long as stages (those of the
-// worker's pool) has them and they need no tokens. It stops after the first failure. Where the knowledge pack
-// has no rule, answer and reward have nothing to do: they are reported as skipped whatever stages has, and the
-// scan is complete.
+// Run runs the assignment's stage, then the following stages as long as they are in stages (those of the worker's pool)
+// and need no tokens. It stops after the first failure. If the knowledge pack has no rule, answer and reward have
+// nothing to do: they are reported as skipped, whether or not they are in stages, and the scan is complete.
 //
-// The outcomes come in the order the stages ran; there is at least one. Run does not give up by itself: ctx
-// carries the assignment's deadline. When ctx ends, the running call fails with the class that the caller chose
-// by canceling with a *Failure as the cause (context.WithCancelCause); without one, a passed deadline is a
-// FailureTimeout and any other end a FailureDrained. An answer that came in time is kept, and the stages after
-// it that need no tokens are still run: they take no time, and another assignment would.
+// Run returns at least one outcome, in the order the stages ran. It has no timeout of its own: ctx carries the
+// assignment's deadline. When ctx ends, the running call fails with the class that the caller chose by canceling with
+// a *Failure as the cause (context.WithCancelCause); without one, a passed deadline is a FailureTimeout and any other
+// end a FailureDrained. An answer that arrived in time is kept, and the following stages without tokens still run:
+// they take no time, unlike another assignment.
 func (r *Runner) Run(ctx context.Context, scan Scan, stages []v1alpha1.StageName) []pipeline.Outcome {
 	var outcomes []pipeline.Outcome
 	for stage := scan.Assignment.Stage; ; {
@@ -62,7 +61,7 @@ func (r *Runner) Run(ctx context.Context, scan Scan, stages []v1alpha1.StageName
 		if outcome.Reason == v1alpha1.ReasonNoRuleFound {
 			return append(outcomes, r.skipAfter(scan, stage)...)
 		}
-		mergeFound(&scan.Result, outcome.Result)
+		pipeline.MergeResult(&scan.Result, outcome)
 		next := pipeline.StageIndex(stage) + 1
 		if next >= len(pipeline.Stages) || pipeline.NeedsTokens(pipeline.Stages[next]) || !slices.Contains(stages, pipeline.Stages[next]) {
 			return outcomes
@@ -71,7 +70,7 @@ func (r *Runner) Run(ctx context.Context, scan Scan, stages []v1alpha1.StageName
 	}
 }
 
-// runStage runs one stage and stamps its outcome.
+// runStage runs one stage and sets the stage and the times of its outcome.
 func (r *Runner) runStage(ctx context.Context, scan Scan, stage v1alpha1.StageName) pipeline.Outcome {
 	started := r.clock.Now()
 	var outcome pipeline.Outcome
@@ -110,8 +109,8 @@ func (r *Runner) skipAfter(scan Scan, stage v1alpha1.StageName) []pipeline.Outco
 	return outcomes
 }
 
-// call sends a stage's call. On failure the outcome is complete; else it holds usage and headers, and the text
-// is to be read.
+// call sends a stage's call. On failure the outcome is complete; otherwise it has usage and headers, and the caller
+// parses the text.
 func (r *Runner) call(ctx context.Context, scan Scan, stage v1alpha1.StageName) (string, pipeline.Outcome) {
 	scan.Assignment.Stage = stage
 	call, ok := StageCall(r.pack, scan)
@@ -119,7 +118,7 @@ func (r *Runner) call(ctx context.Context, scan Scan, stage v1alpha1.StageName) 
 		return "", pipeline.Failed(internalFailure("the %s stage has nothing to send; its input is missing from the scan's status", stage))
 	}
 	if ctx.Err() != nil {
-		return "", pipeline.Failed(contextFailure(ctx)) // do not pay for what nobody waits for
+		return "", pipeline.Failed(contextFailure(ctx)) // send no call whose result would be discarded
 	}
 	reply, err := r.completer.Complete(ctx, call)
 	outcome := pipeline.Outcome{State: v1alpha1.StageSucceeded, Usage: reply.Usage, RateLimit: reply.RateLimit}
@@ -141,7 +140,7 @@ func failureOf(ctx context.Context, err error) *pipeline.Failure {
 	return internalFailure("%v", err)
 }
 
-// contextFailure classifies the end of a context, as Run promises.
+// contextFailure classifies the end of a context, as documented at Run.
 func contextFailure(ctx context.Context) *pipeline.Failure {
 	cause := context.Cause(ctx)
 	if failure, ok := errors.AsType[*pipeline.Failure](cause); ok {
@@ -156,23 +155,7 @@ func contextFailure(ctx context.Context) *pipeline.Failure {
 	return &pipeline.Failure{Class: v1alpha1.FailureDrained, Message: "the worker stopped before the stage was done; another one takes over"}
 }
 
-// internalFailure is a fault of this system.
+// internalFailure is a fault in this operator.
 func internalFailure(format string, args ...any) *pipeline.Failure {
 	return &pipeline.Failure{Class: v1alpha1.FailureInternal, Message: fmt.Sprintf(format, args...)}
-}
-
-// mergeFound adds what a stage found to what is known of the scan.
-func mergeFound(known *v1alpha1.ScanResult, found v1alpha1.ScanResult) {
-	if found.Classification != nil {
-		known.Classification, known.SituationTags = found.Classification, found.SituationTags
-	}
-	if found.DisposalRules != nil {
-		known.DisposalRules = found.DisposalRules
-	}
-	if found.Answer != nil {
-		known.Answer = found.Answer
-	}
-	if found.Reward != nil {
-		known.Reward = found.Reward
-	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline/pricing"
 )
 
-// visionHintRunes bounds how much of the user's words goes to the vision stage. It helps where the photo shows
+// visionHintRunes bounds how much of the user's input is sent to the vision stage. It helps if the photo shows
 // several things ("the lid, not the bottle") and is not worth paying for beyond a sentence or two.
 const visionHintRunes = 200
 
@@ -20,7 +20,7 @@ const visionHintRunes = 200
 const answerTextBytes = 2048
 
 // StageCall is the call that the assignment's stage sends. The scheduler prices this very call and the worker
-// sends it. It is false where the stage sends none: rule and reward never do, vision not without an image, and
+// sends it. It is false if the stage sends none: rule and reward never do, vision not without an image, and
 // answer not without a rule to ground it in.
 func StageCall(pack *knowledge.Pack, scan Scan) (Call, bool) {
 	a := scan.Assignment
@@ -134,7 +134,7 @@ func clean(text string, limit int) string {
 	return strings.TrimSpace(clipRunes(strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")), limit))
 }
 
-// cleanList makes a model's list fit to be stored: no empty entries, at most count of them, each at most limit
+// cleanList prepares a model's list for storage: no empty entries, at most count of them, each at most limit
 // characters long.
 func cleanList(texts []string, count, limit int) []string {
 	var kept []string

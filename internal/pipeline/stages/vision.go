@@ -93,7 +93,7 @@ func decodeAnswer(text string, into any) *pipeline.Failure {
 	return nil
 }
 
-// invalidOutput is an answer that cannot be used. Another try may do better.
+// invalidOutput is an unusable answer. Another attempt may succeed.
 func invalidOutput(format string, args ...any) *pipeline.Failure {
 	return &pipeline.Failure{
 		Class:   v1alpha1.FailureInvalidOutput,

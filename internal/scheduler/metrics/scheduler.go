@@ -1,7 +1,7 @@
 // Copyright The scan-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics exports what the scheduler knows and does. Labels are bounded: pools, stages, models, budgets
+// Package metrics exports the scheduler's figures and events. Labels are bounded: pools, stages, models, budgets
 // and reasons, never scans or users.
 package metrics
 
@@ -15,7 +15,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/scheduler"
 )
 
-// Decisions counts and times what the scheduler does. It implements scheduler.Observer.
+// Decisions counts and times scheduling events. It implements scheduler.Observer.
 type Decisions struct {
 	queueWait *prometheus.HistogramVec
 	dispatch  prometheus.Histogram
@@ -45,14 +45,14 @@ func NewDecisions(r prometheus.Registerer) *Decisions {
 			Name: "scan_scheduler_write_failures_total", Help: "Status writes of the scheduler that failed and are repeated, by kind: assign, release, reject or reason.",
 		}, []string{"kind"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "scan_stage_runs_total", Help: "Finished tries of stages, by outcome (ok or the class of failure) and track (stable or canary).",
+			Name: "scan_stage_runs_total", Help: "Finished runs of stages, by outcome (ok or the class of failure) and track (stable or canary).",
 		}, []string{"budget", "model", "stage", "outcome", "track"}),
 		callTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "scan_stage_duration_seconds", Help: "Time a stage's try took at the worker.",
+			Name: "scan_stage_duration_seconds", Help: "Duration of a stage's run at the worker.",
 			Buckets: prometheus.ExponentialBuckets(0.05, 1.7, 14),
 		}, []string{"model", "stage", "track"}),
 		reserved: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "scan_tokens_reserved_total", Help: "Tokens reserved for tries that have ended.",
+			Name: "scan_tokens_reserved_total", Help: "Tokens reserved for runs that have ended.",
 		}, []string{"budget", "model", "stage"}),
 		used: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "scan_tokens_used_total", Help: "Tokens the provider reported, by kind: input, cached_input or output.",
@@ -81,7 +81,7 @@ func (d *Decisions) Dispatched(took time.Duration) { d.dispatch.Observe(took.Sec
 // WriteFailed counts a status write that failed.
 func (d *Decisions) WriteFailed(kind string) { d.failed.WithLabelValues(kind).Inc() }
 
-// Settled notes how a try ended and what it cost.
+// Settled records how a run ended and what it cost.
 func (d *Decisions) Settled(t scheduler.StageRun) {
 	outcome := "ok"
 	if t.Class != "" {
