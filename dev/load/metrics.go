@@ -21,11 +21,11 @@ type Metrics map[string]*dto.MetricFamily
 func Scrape(ctx context.Context, c *http.Client, url string) (Metrics, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return nil, fmt.Errorf("scrape: %w", err)
+		return nil, fmt.Errorf("scrape %s: %w", url, err)
 	}
 	response, err := c.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("scrape: %w", err)
+		return nil, fmt.Errorf("scrape %s: %w", url, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {

@@ -31,7 +31,7 @@ type Scan struct {
 	// Finishes counts the transitions to a terminal state that were seen.
 	Finishes   int
 	FinishedAt time.Time
-	// Submitted is when it was accepted, by the clock of whoever submitted it; User is whose it is.
+	// Submitted is when it was accepted, by the submitter's clock; User is its owner.
 	Submitted time.Time
 	User      string
 	// AcceptedAt and BegunAt are when the product accepted it and when its first stage's last run began.

@@ -12,10 +12,10 @@ import (
 	"syscall"
 )
 
-// claimPort is where a node listens to say that a block of addresses is its own.
+// claimPort is where a node listens to claim a block of addresses.
 const claimPort = "10256"
 
-// addresses hands out loopback addresses, one per pod: 127.1.B.2 to 127.1.B.254.
+// addresses assigns loopback addresses, one per pod: 127.1.B.2 to 127.1.B.254.
 // A node claims its block B by listening on 127.1.B.1, so that several nodes on
 // one machine (tests run in parallel) never share an address.
 type addresses struct {
@@ -37,7 +37,7 @@ func claimAddresses(ctx context.Context) (*addresses, error) {
 			return &addresses{claim: l, block: block, used: map[int]bool{}, last: 1}, nil
 		case errors.Is(err, syscall.EADDRINUSE):
 		case errors.Is(err, syscall.EADDRNOTAVAIL):
-			return nil, fmt.Errorf("pods need loopback addresses of their own, and this system has not got 127.1.%d.1 "+
+			return nil, fmt.Errorf("claim loopback addresses for pods: address 127.1.%d.1 is not available "+
 				"(Linux has all of 127.0.0.0/8; on macOS add them with: sudo ifconfig lo0 alias 127.1.0.N): %w", block, err)
 		default:
 			return nil, fmt.Errorf("claim loopback addresses for pods: %w", err)
@@ -46,9 +46,8 @@ func claimAddresses(ctx context.Context) (*addresses, error) {
 	return nil, fmt.Errorf("all 255 blocks of 127.1.0.0/16 are claimed by other local nodes (port %s)", claimPort)
 }
 
-// take returns an address that no pod has, the one that was free for longest
-// among those above the last one: a new pod does not meet the sockets of the
-// one that has just gone.
+// take returns the next free address after the last one, so that a new pod does not
+// get the sockets of the one that has just ended.
 func (a *addresses) take() (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -74,5 +73,5 @@ func (a *addresses) give(ip string) {
 	}
 }
 
-// close gives the block back.
+// close releases the block.
 func (a *addresses) close() error { return a.claim.Close() }

@@ -18,8 +18,8 @@ import (
 	"github.com/eco2-team/scan-operator/dev/localkubelet/process"
 )
 
-// ending tells a pod's containers to end: gracefully once begun is closed, at
-// once when hurry is closed.
+// ending ends a pod's containers: gracefully once begun is closed, immediately once
+// hurry is closed.
 type ending struct {
 	begun, hurry chan struct{}
 }
@@ -43,16 +43,16 @@ type container struct {
 	end   *ending
 	// changed is called, from any goroutine, after the status has changed.
 	changed func()
-	// event tells the user what happened, as an event of the pod.
+	// event records an event of the pod.
 	event func(kind, reason, message string)
 
-	done   chan struct{} // closed when the container has ended for good
+	done   chan struct{} // closed when the container has ended permanently
 	mu     sync.Mutex
 	status corev1.ContainerStatus
 	proc   *process.Process // the running one, if any
 }
 
-// run is the container's life. It returns when the pod ends.
+// run starts and restarts the container. It returns when the pod ends.
 func (c *container) run() {
 	defer func() {
 		close(c.done)
@@ -75,7 +75,7 @@ func (c *container) run() {
 	}
 }
 
-// startReason is the kubelet's word for why a container does not start.
+// startReason is the kubelet's reason for a container that does not start.
 func startReason(err error) string {
 	if _, ok := errors.AsType[*missingError](err); ok {
 		return "CreateContainerConfigError"
@@ -310,7 +310,7 @@ func (c *container) exec(ctx context.Context, command []string) error {
 		return err
 	}
 	if len(command) == 0 {
-		return errors.New("exec without a command")
+		return errors.New("run exec: it has no command")
 	}
 	path, err := findProgram(c.rootFS, command[0])
 	if err != nil {

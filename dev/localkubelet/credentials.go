@@ -41,8 +41,8 @@ func writeKubeconfig(dir string, server *rest.Config, namespace, token string) (
 	return path, nil
 }
 
-// replaceFile writes the file in one step: a reader never sees half of it. It
-// leaves a file alone that already says the same.
+// replaceFile writes the file atomically: a reader never sees half of it. It does
+// not touch a file that has this content already.
 func replaceFile(path string, data []byte) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return nil

@@ -24,5 +24,5 @@
 //   - Resource limits, security contexts, init containers, lifecycle postStart
 //     hooks and gRPC probes are not supported. A pod that cannot be started
 //     without one of them (init containers) says so in its status.
-//   - Logs are files (Options.LogDir), because kubectl logs asks a kubelet.
+//   - Logs are files (Options.LogDir), because kubectl logs needs a kubelet's API.
 package localkubelet

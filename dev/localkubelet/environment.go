@@ -116,7 +116,7 @@ func valueFrom(pod *corev1.Pod, c *corev1.Container, source *corev1.EnvVarSource
 		}
 		return "", false, unlessOptional(ref.Optional, "ConfigMap", ref.Name, ref.Key)
 	default:
-		return "", false, fmt.Errorf("the local node does not know this kind of valueFrom: %s", source.String())
+		return "", false, fmt.Errorf("the local node does not support this kind of valueFrom: %s", source.String())
 	}
 }
 
@@ -157,7 +157,7 @@ func podField(pod *corev1.Pod, path string) (string, error) {
 	if key, ok := subscript(path, "metadata.annotations"); ok {
 		return pod.Annotations[key], nil
 	}
-	return "", fmt.Errorf("the local node does not know the field path %q", path)
+	return "", fmt.Errorf("the local node does not support the field path %q", path)
 }
 
 // subscript is the key of a path such as metadata.labels['key'].
@@ -197,7 +197,7 @@ func containerResource(c *corev1.Container, ref *corev1.ResourceFieldSelector) (
 		ok = false
 	}
 	if !ok {
-		return "", fmt.Errorf("the local node does not know the resource %q", ref.Resource)
+		return "", fmt.Errorf("the local node does not support the resource %q", ref.Resource)
 	}
 	divisor := ref.Divisor
 	if divisor.IsZero() {

@@ -208,7 +208,7 @@ func TestEnvironment(t *testing.T) {
 			},
 		},
 		"unknown field": {
-			env: []corev1.EnvVar{{Name: "A", ValueFrom: fieldRef("spec.nonsense")}}, wantErr: `environment variable A: the local node does not know the field path "spec.nonsense"`,
+			env: []corev1.EnvVar{{Name: "A", ValueFrom: fieldRef("spec.nonsense")}}, wantErr: `environment variable A: the local node does not support the field path "spec.nonsense"`,
 		},
 		"resource in units of its divisor": {
 			env: []corev1.EnvVar{{Name: "MEM", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{
@@ -296,7 +296,7 @@ func TestVolumes(t *testing.T) {
 			want: map[string]string{"dir/file": "secret", "token": "for vault"},
 		},
 		"empty":   {source: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}, want: map[string]string{}},
-		"unknown": {source: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}, wantErr: "the local node offers"},
+		"unknown": {source: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}, wantErr: "the local node supports"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

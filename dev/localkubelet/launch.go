@@ -16,8 +16,8 @@ import (
 	"github.com/eco2-team/scan-operator/dev/localkubelet/process"
 )
 
-// networkVariables are what a program on this machine may need to reach others:
-// the one thing of the owner's environment that pods inherit.
+// networkVariables are what a program may need to reach others. Pods inherit
+// nothing else from this process's environment.
 var networkVariables = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -52,7 +52,7 @@ func (l *launcher) spec(pod *corev1.Pod, c *corev1.Container) (process.Spec, err
 	for name, value := range vars {
 		vars[name] = rewritePaths(value, mounts)
 	}
-	// What a kubelet or an image would provide; the template's own wins.
+	// What a kubelet or an image would provide; the template's own takes precedence.
 	provided := map[string]string{
 		"PATH":       os.Getenv("PATH"),
 		"HOME":       l.podDir,

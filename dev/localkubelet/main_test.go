@@ -111,8 +111,8 @@ func play(role string) int {
 }
 
 // serve answers probes on $LISTEN: each path is as healthy as the file of its
-// name in $STATE_DIR says ("ok" or not). /env and /args tell what the program
-// was given, /file what a file holds.
+// name in $STATE_DIR says ("ok" or not). /env and /args return what the program
+// was given.
 func serve(signals chan os.Signal) int {
 	l, err := net.Listen("tcp", os.Getenv("LISTEN"))
 	if err != nil {

@@ -190,7 +190,7 @@ func (n *Node) Signal(pod string, sig syscall.Signal) error {
 			return r.signal(sig)
 		}
 	}
-	return fmt.Errorf("the node runs no pod %q", pod)
+	return fmt.Errorf("signal pod %q: it does not run on this node", pod)
 }
 
 // watch adds the handlers of the namespace's objects to the informers.

@@ -110,7 +110,7 @@ func (f *fixture) setHealth(probe, state string) {
 	}
 }
 
-// deployment is one whose pods play the role.
+// deployment creates one whose pods run the role.
 func (f *fixture) deployment(role string, replicas int32, change ...func(d *appsv1.Deployment)) *appsv1.Deployment {
 	f.Helper()
 	d := &appsv1.Deployment{
@@ -556,7 +556,7 @@ func TestObjectsGoWithTheirOwners(t *testing.T) {
 	}
 	namesake := owned
 	namesake.UID = "another"
-	lease("of-nobody")
+	lease("without-owner")
 	lease("of-the-owner", owned)
 	lease("of-a-former-owner", namesake)
 	f.awaitDeployment("an available pod", complete(1))
@@ -570,7 +570,7 @@ func TestObjectsGoWithTheirOwners(t *testing.T) {
 	for _, name := range []string{"of-the-owner", "of-a-former-owner", "of-the-pod"} {
 		awaitGone(f, f.client.CoordinationV1().RESTClient(), "leases", &coordinationv1.Lease{}, name)
 	}
-	if _, err := leases.Get(t.Context(), "of-nobody", metav1.GetOptions{}); err != nil {
+	if _, err := leases.Get(t.Context(), "without-owner", metav1.GetOptions{}); err != nil {
 		t.Errorf("a Lease without an owner: %v, want it to stay", err)
 	}
 }

@@ -28,10 +28,10 @@ const retryStart = 5 * time.Second
 type podRunner struct {
 	node   *Node
 	dir    string
-	first  *corev1.Pod // as it was found; knows what an earlier run of the node did
+	first  *corev1.Pod // as it was found, with the status from an earlier run of the node
 	tokens *podTokens
 	end    *ending
-	wake   chan struct{} // one pending reason to look again is enough
+	wake   chan struct{} // holds one pending wake-up
 	done   chan struct{} // closed when the pod's processes are gone
 
 	mu         sync.Mutex
@@ -43,7 +43,7 @@ type podRunner struct {
 	// Used by run only.
 	ip       string
 	problem  problem
-	reported *corev1.PodStatus // what the API server was told last
+	reported *corev1.PodStatus // the status written last
 	deadline time.Time         // when the grace period ends, once ending
 	hurried  bool
 }
@@ -68,7 +68,7 @@ func (r *podRunner) name() string {
 	return r.pod.Name
 }
 
-// observe takes a new version of the pod.
+// observe stores a new version of the pod.
 func (r *podRunner) observe(pod *corev1.Pod) {
 	r.mu.Lock()
 	r.pod = pod
@@ -76,7 +76,7 @@ func (r *podRunner) observe(pod *corev1.Pod) {
 	r.nudge()
 }
 
-// vanish says that the object is gone: whatever still runs ends quickly.
+// vanish is called when the object is gone: what still runs ends immediately.
 func (r *podRunner) vanish() {
 	r.mu.Lock()
 	r.gone = true
@@ -92,7 +92,7 @@ func (r *podRunner) stop() {
 	r.nudge()
 }
 
-// nudge makes the runner look again: something it depends on may have changed.
+// nudge wakes the runner: something that it depends on may have changed.
 func (r *podRunner) nudge() {
 	select {
 	case r.wake <- struct{}{}:
@@ -119,8 +119,8 @@ func (r *podRunner) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// run is the pod's life on the node. It returns when all processes have ended
-// and, if the pod was being deleted, its object is gone.
+// run runs the pod. It returns when all processes have ended and, if the pod was
+// being deleted, its object is gone.
 func (r *podRunner) run(ctx context.Context) {
 	defer close(r.done)
 	for {
@@ -145,7 +145,7 @@ func (r *podRunner) run(ctx context.Context) {
 	}
 }
 
-// await returns when there is something to look at, or after a while if given.
+// await returns at the next wake-up, or after a time if it is positive.
 func (r *podRunner) await(after time.Duration) {
 	if after <= 0 {
 		<-r.wake
@@ -160,7 +160,7 @@ func (r *podRunner) await(after time.Duration) {
 }
 
 // keepRunning starts the pod's containers once everything they need is there,
-// and keeps volumes and credentials current. It says when to look again.
+// and keeps volumes and credentials current. It returns when to check again.
 func (r *podRunner) keepRunning(ctx context.Context, pod *corev1.Pod) time.Duration {
 	launch, err := r.provide(ctx, pod)
 	if err != nil {
@@ -275,8 +275,8 @@ func firstStatus(pod *corev1.Pod, spec *corev1.Container) corev1.ContainerStatus
 	return status
 }
 
-// terminate begins the end, once, and hurries it when the grace period is over.
-// It says when that will be; 0 when that was.
+// terminate begins to end the pod, once, and ends it immediately when the grace
+// period is over. It returns the rest of the grace period.
 func (r *podRunner) terminate(ctx context.Context, pod *corev1.Pod, gone, stopping bool) time.Duration {
 	now := r.node.clock.Now()
 	deadline := now.Add(gracePeriod(pod))
@@ -304,7 +304,7 @@ func (r *podRunner) terminate(ctx context.Context, pod *corev1.Pod, gone, stoppi
 	return left
 }
 
-// ended says whether all containers have ended for good.
+// ended reports whether all containers have ended permanently.
 func (r *podRunner) ended() bool {
 	for _, c := range r.containers {
 		select {
@@ -316,7 +316,7 @@ func (r *podRunner) ended() bool {
 	return true
 }
 
-// cleanUp forgets the pod and, when it was being deleted, confirms the deletion.
+// cleanUp removes the pod's files and address, and confirms a deletion.
 func (r *podRunner) cleanUp(ctx context.Context, pod *corev1.Pod, gone bool) {
 	if !gone && pod.DeletionTimestamp != nil {
 		r.report(ctx, pod)

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// unscheduled says whether the pod still needs a node.
+// unscheduled reports whether the pod still needs a node.
 func unscheduled(pod *corev1.Pod) bool {
 	return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil
 }

@@ -18,7 +18,7 @@ import (
 // hostIP is the address of the node.
 const hostIP = "127.0.0.1"
 
-// podStatus is what the pod's status should say. containers is nil until they
+// podStatus is what the pod's status should be. containers is nil until they
 // are started; why then says what they wait for, and the container statuses in
 // pod are those of an earlier run of the node.
 func podStatus(pod *corev1.Pod, ip string, containers []corev1.ContainerStatus, why problem, now metav1.Time) corev1.PodStatus {
@@ -130,7 +130,7 @@ func setPodCondition(all *[]corev1.PodCondition, kind corev1.PodConditionType, o
 	(*all)[at] = c
 }
 
-// report patches the pod's status if it is not what it was.
+// report patches the pod's status if it has changed.
 func (r *podRunner) report(ctx context.Context, pod *corev1.Pod) {
 	var statuses []corev1.ContainerStatus
 	for _, c := range r.containers {
@@ -139,7 +139,7 @@ func (r *podRunner) report(ctx context.Context, pod *corev1.Pod) {
 	basis := pod.DeepCopy()
 	basis.Status.ContainerStatuses = r.first.Status.ContainerStatuses
 	if r.reported != nil {
-		// The watch may be behind our own last word.
+		// The watch may be behind the status written last.
 		basis.Status.StartTime = r.reported.StartTime
 		for _, c := range r.reported.Conditions {
 			setKnown(&basis.Status.Conditions, c)
@@ -173,11 +173,11 @@ func setKnown(all *[]corev1.PodCondition, c corev1.PodCondition) {
 	*all = append(*all, c)
 }
 
-// patchPodStatus writes the whole status. The node is its only writer, but for
-// readiness gates, so no version has to be compared.
+// patchPodStatus writes the whole status. Except for readiness gates, the node is
+// its only writer, so no version has to be compared.
 func (n *Node) patchPodStatus(ctx context.Context, pod *corev1.Pod, status *corev1.PodStatus) error {
 	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": pod.UID}, // refuses a namesake that took the pod's place
+		"metadata": map[string]any{"uid": pod.UID}, // fails if another pod of this name took its place
 		"status":   status,
 	})
 	if err != nil {
@@ -187,7 +187,7 @@ func (n *Node) patchPodStatus(ctx context.Context, pod *corev1.Pod, status *core
 	return err
 }
 
-// confirmDeletion tells the API server that the pod's processes are gone.
+// confirmDeletion removes the pod's object: its processes are gone.
 func (n *Node) confirmDeletion(ctx context.Context, pod *corev1.Pod) {
 	err := n.client.CoreV1().Pods(pod.Namespace).Delete(context.WithoutCancel(ctx), pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64(0)),

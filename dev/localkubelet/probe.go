@@ -173,4 +173,4 @@ func portNumber(c *corev1.Container, port intstr.IntOrString) (int, error) {
 	return 0, fmt.Errorf("container %s has no port named %q", c.Name, port.StrVal)
 }
 
-var errProbeKind = errors.New("the local node knows httpGet, tcpSocket and exec probes only")
+var errProbeKind = errors.New("the local node supports httpGet, tcpSocket and exec probes only")

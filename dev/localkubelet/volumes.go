@@ -64,7 +64,7 @@ func volumeFiles(pod *corev1.Pod, volume *corev1.Volume, from sources, tokens to
 	case volume.Projected != nil:
 		return files, addProjected(files, pod, volume.Projected, from, tokens)
 	default:
-		return nil, errors.New("the local node offers secret, configMap, downwardAPI, projected and emptyDir volumes only")
+		return nil, errors.New("the local node supports secret, configMap, downwardAPI, projected and emptyDir volumes only")
 	}
 }
 
@@ -89,7 +89,7 @@ func addProjected(files map[string]file, pod *corev1.Pod, v *corev1.ProjectedVol
 			token, err = tokens.token(source.ServiceAccountToken.Audience, seconds)
 			files[source.ServiceAccountToken.Path] = file{data: []byte(token), mode: 0o600}
 		default:
-			err = fmt.Errorf("the local node does not know this kind of projection: %s", source.String())
+			err = fmt.Errorf("the local node does not support this kind of projection: %s", source.String())
 		}
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ import (
 // fieldOwner is the name under which the stack sets fields.
 const fieldOwner = client.FieldOwner("local")
 
-// installer puts what the product needs into the API server.
+// installer creates what the product needs in the API server.
 type installer struct {
 	client    client.WithWatch
 	namespace string
@@ -36,7 +36,7 @@ func newInstaller(config *rest.Config, namespace string) (*installer, error) {
 	return &installer{client: c, namespace: namespace}, nil
 }
 
-// apply creates the object or brings it to what is given.
+// apply creates or updates the object.
 func (i *installer) apply(ctx context.Context, object *unstructured.Unstructured) error {
 	err := i.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership)
 	if err != nil {
@@ -92,7 +92,7 @@ func hasCondition(object *unstructured.Unstructured, kind string) bool {
 	return false
 }
 
-// await waits until the object is as wanted.
+// await waits until want returns true for the object.
 func (i *installer) await(ctx context.Context, object *unstructured.Unstructured, want func(*unstructured.Unstructured) bool) error {
 	list := &unstructured.UnstructuredList{}
 	list.SetAPIVersion(object.GetAPIVersion())
@@ -125,9 +125,9 @@ func (i *installer) createNamespace(ctx context.Context) error {
 	return nil
 }
 
-// applyStart applies the TokenBudgets, WorkerPools and what else there is to
-// start with, and writes the provider's key where the budgets look for it.
-// Scans are left out: they are for the user to submit.
+// applyStart applies the initial objects, such as TokenBudgets and WorkerPools, and
+// writes the provider's key to the Secrets that the budgets name. It skips scans:
+// the user submits them.
 func (i *installer) applyStart(ctx context.Context, dir, key string) (names []string, err error) {
 	objects, err := readManifests(dir)
 	if err != nil {
@@ -167,7 +167,7 @@ func (i *installer) applyStart(ctx context.Context, dir, key string) (names []st
 }
 
 // awaitWorkers waits until every Deployment in the namespace has its replicas,
-// and there are as many Deployments as pools. It gives up after the limit.
+// and there are as many Deployments as pools. It fails after the limit.
 func (i *installer) awaitWorkers(ctx context.Context, pools int, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -24,42 +24,42 @@ const (
 	// readyWithin is how long a component may take until it is ready; it covers
 	// an API server on a busy machine.
 	readyWithin = 2 * time.Minute
-	// readyEvery is how often a component that starts is asked.
+	// readyEvery is how often the readiness of a component that starts is checked.
 	readyEvery = 50 * time.Millisecond
 	// tailBytes is how much of a log is shown when its component failed.
 	tailBytes = 2000
 )
 
-// component is one program of the stack and what keeps it running.
+// component is one program of the stack and its supervision.
 type component struct {
 	name string
 	spec process.Spec
-	// ready succeeds when the component does its work.
+	// ready succeeds when the component is ready.
 	ready func(ctx context.Context) error
 	// grace is how long it may take to end.
 	grace time.Duration
-	// essential components are not restarted after a crash: without them
-	// nothing works, and what they did is for the user to see.
+	// essential components are not restarted after a crash: nothing works without
+	// them, and the user is to see the failure.
 	essential bool
 
 	clock   clock.WithTicker
 	backoff localkubelet.RestartBackoff
-	// ended is told of each end that nobody asked for.
+	// ended is called after each end that was not requested.
 	ended func(c *component, exit process.Exit, again time.Duration)
 
-	stop  chan struct{} // closed to end for good
+	stop  chan struct{} // closed to end it permanently
 	hurry <-chan struct{}
-	done  chan struct{} // closed when it has ended for good
-	up    chan struct{} // one pending wish to be started is enough
+	done  chan struct{} // closed when it has ended permanently
+	up    chan struct{} // holds one pending start request
 
-	mu      sync.Mutex
-	proc    *process.Process
-	asked   bool  // the end of the current process was asked for
-	halted  bool  // it is to stay down
-	failure error // why it will not be started again
+	mu       sync.Mutex
+	proc     *process.Process
+	expected bool  // the end of the current process was requested
+	halted   bool  // it stays down
+	failure  error // why it is not started again
 }
 
-// start runs the component until close; ready comes later, see awaitReady.
+// start runs the component until close. awaitReady waits until it is ready.
 func (c *component) start() error {
 	c.stop, c.done = make(chan struct{}), make(chan struct{})
 	c.up = make(chan struct{}, 1)
@@ -73,7 +73,7 @@ func (c *component) start() error {
 	return nil
 }
 
-// supervise owns the component's processes, one after the other.
+// supervise owns the component's processes, one after another.
 func (c *component) supervise(p *process.Process) {
 	defer close(c.done)
 	delay := localkubelet.NewRestartDelay(c.backoff)
@@ -87,14 +87,14 @@ func (c *component) supervise(p *process.Process) {
 			return
 		}
 		c.set(nil)
-		asked := c.takeAsked()
-		if !asked && c.essential {
+		expected := c.takeExpected()
+		if !expected && c.essential {
 			c.fail(fmt.Errorf("%s ended unexpectedly: %s", c.name, p.Exit()))
 			c.ended(c, p.Exit(), 0)
 			return
 		}
 		wait := time.Duration(0)
-		if !asked {
+		if !expected {
 			wait = delay.Next(c.clock.Since(begun))
 			c.ended(c, p.Exit(), wait)
 		}
@@ -126,7 +126,7 @@ func (c *component) startAgain(wait time.Duration) (*process.Process, error) {
 		}
 	}
 	select {
-	case <-c.up: // a wish that has come true
+	case <-c.up: // a start request that is met now
 	default:
 	}
 	p, err := process.Start(c.spec)
@@ -149,12 +149,12 @@ func (c *component) fail(err error) {
 	c.failure = err
 }
 
-func (c *component) takeAsked() bool {
+func (c *component) takeExpected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	asked := c.asked
-	c.asked = false
-	return asked
+	expected := c.expected
+	c.expected = false
+	return expected
 }
 
 func (c *component) isHalted() bool {
@@ -165,16 +165,26 @@ func (c *component) isHalted() bool {
 
 var errNotRunning = errors.New("it is not running")
 
-// current is the running process. ask notes that its end is wanted; halt that
-// no other is to follow.
-func (c *component) current(ask, halt bool) (*process.Process, error) {
+// current is the running process.
+func (c *component) current() (*process.Process, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.running() {
+		return nil, fmt.Errorf("%s: %w", c.name, errNotRunning)
+	}
+	return c.proc, nil
+}
+
+// expectEnd returns the running process, whose end is requested now. With halt
+// no other one follows.
+func (c *component) expectEnd(halt bool) (*process.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.halted = c.halted || halt
 	if !c.running() {
 		return nil, fmt.Errorf("%s: %w", c.name, errNotRunning)
 	}
-	c.asked = c.asked || ask
+	c.expected = true
 	return c.proc, nil
 }
 
@@ -184,7 +194,7 @@ func (c *component) running() bool { return c.proc != nil && c.proc.Running() }
 // kill ends the process as a crash would; the next one is started at once, or
 // when resumed.
 func (c *component) kill(halt bool) error {
-	p, err := c.current(true, halt)
+	p, err := c.expectEnd(halt)
 	if err != nil {
 		return err
 	}
@@ -197,7 +207,7 @@ func (c *component) kill(halt bool) error {
 
 // end ends the process gracefully.
 func (c *component) end(halt bool) error {
-	p, err := c.current(true, halt)
+	p, err := c.expectEnd(halt)
 	if err != nil {
 		return err
 	}
@@ -219,16 +229,16 @@ func (c *component) resume() {
 	}
 }
 
-// close ends the component for good and waits for its end.
+// close ends the component permanently and waits for its end.
 func (c *component) close() {
 	if c.stop == nil {
-		return // was never started
+		return // it was never started
 	}
 	close(c.stop)
 	<-c.done
 }
 
-// awaitReady waits until the component does its work, or says why it does not.
+// awaitReady waits until the component is ready. The error says why it is not.
 func (c *component) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
@@ -250,7 +260,7 @@ func (c *component) awaitReady(ctx context.Context) error {
 		select {
 		case <-tick.C():
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w (last answer: %w); the end of its log (%s):\n%s",
+			return fmt.Errorf("%s is not ready: %w (last check: %w); the end of its log (%s):\n%s",
 				c.name, ctx.Err(), last, c.spec.LogFile, tail(c.spec.LogFile))
 		}
 	}

@@ -23,8 +23,8 @@ import (
 // serviceIssuer is the issuer of service account tokens, as kubeadm names it.
 const serviceIssuer = "https://kubernetes.default.svc.cluster.local"
 
-// etcdComponent is a single member that keeps its data in dir and takes
-// clients with the authority's certificates only: it holds the Secrets.
+// etcdComponent is a single member that keeps its data in dir. It accepts only
+// clients with the authority's certificates: it holds the Secrets.
 func (s *Stack) etcdComponent(ctx context.Context, pki *authority) (*component, string, error) {
 	pair, err := pki.server("etcd")
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Stack) etcdComponent(ctx context.Context, pki *authority) (*component, 
 	url, peerURL := "https://"+client, "https://"+peer
 	data := filepath.Join(s.opts.Dir, "etcd")
 	_, err = os.Stat(filepath.Join(data, "member"))
-	kept := err == nil // such data knows the peer address of the last run
+	kept := err == nil // such data has the peer address of the last run
 	c := s.component("etcd", filepath.Join(s.opts.K8sDir, "etcd"), []string{
 		"--name=local",
 		"--data-dir=" + data,
@@ -54,7 +54,7 @@ func (s *Stack) etcdComponent(ctx context.Context, pki *authority) (*component, 
 		"--peer-cert-file=" + pair.cert, "--peer-key-file=" + pair.key,
 		"--peer-trusted-ca-file=" + pki.caFile(), "--peer-client-cert-auth",
 		"--log-level=warn",
-		"--unsafe-no-fsync", // a power cut may cost the local state; in exchange a laptop's disk is no bottleneck
+		"--unsafe-no-fsync", // a power cut may lose the local state; in return the disk is no bottleneck
 	})
 	c.essential = true
 	probe, err := tlsClient(pki.caFile(), pair)
@@ -74,7 +74,7 @@ func (s *Stack) apiServerComponent(ctx context.Context, pki *authority, etcdURL 
 	}
 	ip := net.ParseIP(host)
 	if ip == nil {
-		return nil, fmt.Errorf("address of kube-apiserver: %q is no IP address", host)
+		return nil, fmt.Errorf("address of kube-apiserver: %q is not an IP address", host)
 	}
 	serving, err := pki.server("kube-apiserver", ip)
 	if err != nil {
@@ -112,11 +112,11 @@ func (s *Stack) apiServerComponent(ctx context.Context, pki *authority, etcdURL 
 		"--cert-dir=" + filepath.Join(s.opts.Dir, "kube-apiserver"),
 		"--shutdown-delay-duration=0s",
 	})
-	// It keeps the events of the last 75 s in memory, decoded. Under load a third of its time would go into collecting
-	// garbage between them: on one machine with everything else, memory is what there is more of.
+	// It keeps the events of the last 75 s in memory, decoded. Under load, garbage collection would take a third of its
+	// time; memory is less scarce than processor time on one machine.
 	c.spec.Env = append(c.spec.Env, "GOGC=300", "GOMEMLIMIT=3GiB")
 	c.essential = true
-	c.grace = 5 * time.Second // it would wait a minute for watches that their clients open again anyway
+	c.grace = 5 * time.Second // it would wait a minute for watches, which their clients open again anyway
 	admin, err := pki.client("admin", "local-admin", "system:masters")
 	if err != nil {
 		return nil, err
@@ -161,13 +161,13 @@ func (s *Stack) component(name, path string, args []string) *component {
 	}
 }
 
-// freeAddress is the address with a port that nobody listens on, chosen if the
-// given one is 0. It fails if the given one is taken.
+// freeAddress returns the address with a free port, chosen if the given one is 0.
+// It fails if the given one is in use.
 func freeAddress(ctx context.Context, address string) (string, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
-		return "", fmt.Errorf("%s cannot be listened on (choose another address by flag, or port 0 for a free one): %w", address, err)
+		return "", fmt.Errorf("listen on %s (choose another address by flag, or port 0 for a free one): %w", address, err)
 	}
 	defer func() { _ = l.Close() }()
 	return l.Addr().String(), nil
@@ -213,7 +213,7 @@ func get(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// AddressFree says whether the address can be listened on now.
+// AddressFree reports whether the address is free now.
 func AddressFree(ctx context.Context, address string) bool {
 	_, err := freeAddress(ctx, address)
 	return err == nil

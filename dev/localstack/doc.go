@@ -10,6 +10,6 @@
 // are taken from two directories, the control plane's (dev/controlplane builds
 // it) and the product's own.
 //
-// Tests and load harnesses use it too: Kill, Restart, Halt and Signal do to a
-// component what crashes, upgrades, outages and freezes do.
+// Tests and load generators use it too: Kill, Restart, Halt and Signal simulate
+// crashes, upgrades, outages and freezes.
 package localstack

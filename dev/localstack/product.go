@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// inherited are the variables of the owner's environment that components get,
-// by name or by the prefix of the product's own flags' twins. The provider's
-// key is not among them: it reaches the product through its Secret alone.
+// Components inherit these variables, by name or by the prefix of the product's
+// own flags. The provider's key is not among them: the product reads it from its
+// Secret only.
 var (
 	inheritedNames = []string{
 		"PATH", "HOME", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
@@ -24,7 +24,7 @@ var (
 	inheritedPrefixes = []string{"SCAN_", "OPENAI_SIM_"}
 )
 
-// environment is what components get of the owner's environment.
+// environment is what components inherit.
 func environment() []string {
 	out := []string{}
 	for _, name := range inheritedNames {
@@ -132,7 +132,7 @@ func (s *Stack) startAPI(ctx context.Context) error {
 		"--namespace=" + s.opts.Namespace,
 		"--bind-address=" + address,
 		"--queue-urls=" + strings.Join(s.queueURLs, ","),
-		"--drain-delay=0s", // nobody routes to it who would have to notice first
+		"--drain-delay=0s", // no load balancer has to notice the drain first
 	}
 	if s.opts.AllowedOrigins != "" {
 		args = append(args, "--allowed-origins="+s.opts.AllowedOrigins)

@@ -12,11 +12,11 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// stillEvery is how often a step that takes long says that it goes on.
+// stillEvery is how often a long step reports that it is still running.
 const stillEvery = 5 * time.Second
 
-// progress tells the user what happens, one line each, with the seconds since
-// the start.
+// progress prints what happens, one line per step, with the seconds since the
+// start.
 type progress struct {
 	clock clock.WithTicker
 	begun time.Time
@@ -33,12 +33,12 @@ func newProgress(out io.Writer, clk clock.WithTicker) *progress {
 func (p *progress) line(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// Progress that cannot be shown must not stop the work.
+	// A failed print must not stop the work.
 	_, _ = fmt.Fprintf(p.out, "%6.1fs  %s\n", p.clock.Since(p.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// step does the work and says when it is done and how long it took. Work that
-// takes long is mentioned meanwhile.
+// step does the work and prints how long it took. Long work is reported in
+// between.
 func (p *progress) step(what, where string, work func() error) error {
 	begun := p.clock.Now()
 	ticker := p.clock.NewTicker(stillEvery)
@@ -59,7 +59,7 @@ func (p *progress) step(what, where string, work func() error) error {
 			}
 			return err
 		case <-ticker.C():
-			p.line("%s: still at it after %.0f s", what, p.clock.Since(begun).Seconds())
+			p.line("%s: still running after %.0f s", what, p.clock.Since(begun).Seconds())
 		}
 	}
 }

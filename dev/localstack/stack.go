@@ -27,8 +27,8 @@ import (
 // simulatedKey is the provider key the simulator is used with; it takes any.
 const simulatedKey = "sk-local-simulator"
 
-// workersWithin is how long Start waits for the first workers. It goes on
-// without them: why they do not come is for kubectl to show.
+// workersWithin is how long Start waits for the first workers. It continues
+// without them: kubectl shows why there are none.
 const workersWithin = 30 * time.Second
 
 // Stack is a running product. Its methods may be called from any goroutine.
@@ -49,13 +49,13 @@ type Stack struct {
 	stopNode   context.CancelFunc
 	nodeEnded  chan error
 
-	failed  chan error // what ended the stack from inside; holds the first
+	failed  chan error // holds the first failure of a part
 	stopped sync.Once
 }
 
-// Start brings everything up, and returns when scans can be submitted. When a
-// part does not come up the error says which, why, and how its log ends; what
-// was started is stopped again. ctx bounds the start alone: Stop ends the stack.
+// Start starts everything, and returns when scans can be submitted. If a part
+// does not start, the error names it, the cause, and the end of its log, and what
+// was started is stopped again. ctx bounds the start only: Stop ends the stack.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
 	opts.setDefaults()
 	if err := opts.resolve(); err != nil {
@@ -96,8 +96,8 @@ func (s *Stack) start(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// prepareDir makes the state's directory, empty unless it is to be kept, and
-// claims it for this stack.
+// prepareDir creates the state's directory, empty unless Keep is set, and locks it
+// for this stack.
 func (s *Stack) prepareDir() error {
 	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
 		return fmt.Errorf("create the state's directory: %w", err)
@@ -178,7 +178,7 @@ func (s *Stack) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	s.config.QPS = -1 // the API server guards itself
+	s.config.QPS = -1 // the API server limits its clients itself
 	return nil
 }
 
@@ -235,7 +235,8 @@ func (s *Stack) startNode() error {
 	return nil
 }
 
-// awaitWorkers shows when the first workers are there, and does not insist.
+// awaitWorkers reports when the first workers are ready. It is no error if there
+// are none.
 func (s *Stack) awaitWorkers(ctx context.Context) {
 	i, err := newInstaller(s.config, s.opts.Namespace)
 	if err != nil {
@@ -258,7 +259,7 @@ func (s *Stack) awaitWorkers(ctx context.Context) {
 		return i.awaitWorkers(ctx, pools, workersWithin)
 	})
 	if err != nil && ctx.Err() == nil {
-		s.progress.line("no workers yet; kubectl get workerpools,deployments,pods shows why")
+		s.progress.line("no workers yet: kubectl get workerpools,deployments,pods shows why")
 	}
 }
 
@@ -273,7 +274,7 @@ func (s *Stack) launch(ctx context.Context, c *component, where string) error {
 	})
 }
 
-// reportEnd tells the user of a component that ended by itself.
+// reportEnd reports a component that ended by itself.
 func (s *Stack) reportEnd(c *component, exit process.Exit, again time.Duration) {
 	if c.essential {
 		s.progress.line("%s ended: %s; log: %s", c.name, exit, c.spec.LogFile)
@@ -286,15 +287,15 @@ func (s *Stack) reportEnd(c *component, exit process.Exit, again time.Duration) 
 func (s *Stack) fail(err error) {
 	select {
 	case s.failed <- err:
-	default: // the first failure is the one that matters
+	default: // only the first failure is kept
 	}
 }
 
-// Failed delivers the error of the part without which the stack cannot go on.
-// Stop is still to be called.
+// Failed delivers the error of a part without which the stack cannot continue.
+// Stop must still be called.
 func (s *Stack) Failed() <-chan error { return s.failed }
 
-// Hurry makes a stop immediate: grace periods end now.
+// Hurry makes Stop immediate: grace periods end now.
 func (s *Stack) Hurry() {
 	s.hurried.Do(func() {
 		close(s.hurry)
@@ -304,10 +305,9 @@ func (s *Stack) Hurry() {
 	})
 }
 
-// Stop ends everything and leaves no process behind: the workers finish what
-// they do, then api, manager, simulator, Kubernetes' controllers, kube-apiserver and etcd
-// end. It may
-// take as long as the workers' grace period; Hurry cuts it short.
+// Stop ends everything and leaves no process behind: the workers finish their
+// calls, then api, manager, simulator, Kubernetes' controllers, kube-apiserver and
+// etcd end. It may take as long as the workers' grace period; Hurry shortens it.
 func (s *Stack) Stop() {
 	s.stopped.Do(func() {
 		if s.node != nil {
@@ -323,7 +323,7 @@ func (s *Stack) Stop() {
 			})
 		}
 		if s.lock != nil {
-			_ = s.lock.Close() // gives the lock back
+			_ = s.lock.Close() // releases the lock
 		}
 	})
 }
@@ -344,12 +344,12 @@ func (s *Stack) APIURL() string { return s.apiURL }
 // below /sim. It is empty with a real provider.
 func (s *Stack) SimURL() string { return s.simURL }
 
-// QueueURLs are the base URLs of the managers' queue servers, of which the
-// leader's answers.
+// QueueURLs are the base URLs of the managers' queue servers. Only the leader's
+// answers.
 func (s *Stack) QueueURLs() []string { return s.queueURLs }
 
-// MetricsURLs are where the managers show their metrics. Those of the scheduler
-// are the leader's.
+// MetricsURLs are where the managers serve their metrics. Only the leader has
+// those of the scheduler.
 func (s *Stack) MetricsURLs() []string { return s.metricsURLs }
 
 // LogDir has a log file per component and per pod.
@@ -390,7 +390,7 @@ func (s *Stack) find(name string) (*component, error) {
 		}
 		names = append(names, c.name)
 	}
-	return nil, fmt.Errorf("there is no component %q: there are %s", name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("unknown component %q: choose among %s", name, strings.Join(names, ", "))
 }
 
 // Kill ends a component (etcd, kube-apiserver, kube-controllers, openai-sim,
@@ -403,8 +403,8 @@ func (s *Stack) Kill(name string) error {
 	return c.kill(false)
 }
 
-// Crash ends a component as a crash would and keeps it down until Resume, as
-// a machine does that is gone.
+// Crash ends a component as a crash would and keeps it down until Resume, as if
+// its machine were gone.
 func (s *Stack) Crash(name string) error {
 	c, err := s.find(name)
 	if err != nil {
@@ -445,7 +445,7 @@ func (s *Stack) Resume(ctx context.Context, name string) error {
 	return c.awaitReady(ctx)
 }
 
-// AwaitReady waits until the component does its work: after Kill, say.
+// AwaitReady waits until the component is ready, for example after Kill.
 func (s *Stack) AwaitReady(ctx context.Context, name string) error {
 	c, err := s.find(name)
 	if err != nil {
@@ -455,7 +455,7 @@ func (s *Stack) AwaitReady(ctx context.Context, name string) error {
 }
 
 // Signal sends a signal to a component or, as "pod/NAME", to a pod's main
-// process: SIGSTOP freezes it, SIGCONT lets it go on.
+// process: SIGSTOP freezes it, SIGCONT continues it.
 func (s *Stack) Signal(name string, sig syscall.Signal) error {
 	if pod, ok := strings.CutPrefix(name, "pod/"); ok {
 		if s.node == nil {
@@ -467,7 +467,7 @@ func (s *Stack) Signal(name string, sig syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	p, err := c.current(false, false)
+	p, err := c.current()
 	if err != nil {
 		return err
 	}

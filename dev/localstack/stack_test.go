@@ -44,8 +44,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// play stands for one of the product's programs: it answers readiness checks
-// and tells under /whoami as whom the API server knows it.
+// play stands in for one of the product's programs: it answers readiness checks,
+// and /whoami returns its user at the API server.
 func play(name string) int {
 	if os.Getenv(crashEnv) == name {
 		fmt.Println("cannot work like this")
@@ -148,7 +148,7 @@ func pids(t *testing.T, s *Stack) map[string]int {
 	t.Helper()
 	out := map[string]int{}
 	for _, c := range s.components {
-		p, err := c.current(false, false)
+		p, err := c.current()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +345,7 @@ func TestFailedStartSaysWhyAndLeavesNothing(t *testing.T) {
 	var out lockedBuffer
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// The api crashes for ever; it is the user who gives up.
+	// The api crashes at each start; the user cancels.
 	opts.Progress = writerFunc(func(p []byte) (int, error) {
 		if strings.Contains(string(p), "api ended: exit code 5") {
 			cancel()

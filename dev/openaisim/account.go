@@ -119,7 +119,7 @@ type level struct {
 }
 
 // levels are the buckets right after admission: the provider's headers do not
-// know about anything that happens during generation.
+// show what happens during generation.
 type levels struct {
 	tokens, requests, project level
 }
@@ -131,7 +131,7 @@ type levels struct {
 // the tokens untouched, as seen in the headers of such a reply.
 //
 // The rate limit faults empty a bucket first, as an unseen client would: the
-// refusal that follows is true, and stays true for everybody else.
+// refusal that follows is true, and stays true for other clients.
 func (a *account) admit(clk clock.PassiveClock, s *settings, charge int64, fault FaultKind) decision {
 	a.mu.Lock()
 	defer a.mu.Unlock()

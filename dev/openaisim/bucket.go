@@ -94,7 +94,7 @@ func (b *bucket) drift(refill int64) {
 }
 
 // used is the number of tokens in use, any fraction counted as a whole one:
-// the provider's messages and headers speak in whole tokens.
+// the provider's messages and headers have whole tokens.
 func (b *bucket) used() int64 {
 	per := b.perToken()
 	return (b.missing + per - 1) / per
@@ -111,7 +111,7 @@ func (b *bucket) take(n int64) { b.missing += n * b.perToken() }
 
 // drain removes up to n tokens and returns how many whole tokens were there. A
 // fraction that remains below n is lost too, so that a client that keeps
-// knocking on an empty bucket never finds it refilled.
+// sending to an empty bucket never finds it refilled.
 func (b *bucket) drain(n int64) int64 {
 	have := b.remaining()
 	if n > have {
@@ -123,7 +123,7 @@ func (b *bucket) drain(n int64) int64 {
 }
 
 // wait is how long until n more tokens are available (0 when they are),
-// assuming nobody else takes any: (used + n - limit) / (limit / window). This
+// assuming no other client takes any: (used + n - limit) / (limit / window). This
 // is the arithmetic behind the provider's "Please try again in".
 func (b *bucket) wait(n int64) time.Duration {
 	short := b.used() + n - b.limit

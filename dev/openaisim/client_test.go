@@ -164,7 +164,7 @@ func isAPIError(err error, status int, code string) bool {
 	return ok && apiErr.StatusCode == status && apiErr.Code == code
 }
 
-// TestClientTypedErrors checks that the client recognizes what it is told.
+// TestClientTypedErrors checks that the client recognizes the errors.
 func TestClientTypedErrors(t *testing.T) {
 	for _, tc := range []struct {
 		name       string

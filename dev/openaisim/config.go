@@ -58,7 +58,7 @@ type Config struct {
 	// its request. By default it is spent.
 	SpareRequestsOnReject bool `json:"spareRequestsOnReject,omitempty"`
 	// ChargeTokensOnReject also takes the tokens (as far as they are there) of
-	// a call that is turned away for want of tokens.
+	// a call that is rejected for lack of tokens.
 	ChargeTokensOnReject bool `json:"chargeTokensOnReject,omitempty"`
 	// Background are unseen clients that take a steady share of an account.
 	Background []Background `json:"background,omitempty"`
@@ -123,7 +123,7 @@ type Key struct {
 	Revoked bool `json:"revoked,omitempty"`
 }
 
-// Background is a second client the simulation only shows through the bucket:
+// Background is a second client that is visible only in the buckets:
 // it takes Percent (0 to 100) of the token refill of the accounts it matches.
 // Empty Key or Model matches all.
 type Background struct {
@@ -172,7 +172,7 @@ func orDefault[T comparable](v *T, fallback T) {
 	}
 }
 
-// Validate reports every setting that makes no sense, by its JSON name.
+// Validate reports every invalid setting, by its JSON name.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	errs := []error{
@@ -235,26 +235,26 @@ func DecodeConfig(document []byte, base Config) (Config, error) {
 	fields := map[string]json.RawMessage{}
 	current, err := json.Marshal(base)
 	if err != nil {
-		return Config{}, fmt.Errorf("writing the current configuration: %w", err)
+		return Config{}, fmt.Errorf("write the current configuration: %w", err)
 	}
 	// The second document overlays the first in the same map.
 	for _, layer := range [][]byte{current, document} {
 		if err := json.Unmarshal(layer, &fields); err != nil {
-			return Config{}, fmt.Errorf("reading the configuration: %w", err)
+			return Config{}, fmt.Errorf("read the configuration: %w", err)
 		}
 	}
 	merged, err := json.Marshal(fields)
 	if err != nil {
-		return Config{}, fmt.Errorf("merging the configuration: %w", err)
+		return Config{}, fmt.Errorf("merge the configuration: %w", err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(merged))
 	decoder.DisallowUnknownFields()
 	var c Config
 	if err := decoder.Decode(&c); err != nil {
-		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+		return Config{}, fmt.Errorf("read the configuration: %w", err)
 	}
 	if err := c.Validate(); err != nil {
-		return Config{}, fmt.Errorf("checking the configuration: %w", err)
+		return Config{}, fmt.Errorf("check the configuration: %w", err)
 	}
 	return c, nil
 }

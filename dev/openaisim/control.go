@@ -51,7 +51,7 @@ func (s *Server) servePatchConfig(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serveUpdate(w http.ResponseWriter, r *http.Request, decode func([]byte, Config) (Config, error)) {
 	document, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControlBody))
 	if err != nil {
-		s.refuse(w, fmt.Errorf("reading the request: %w", err))
+		s.refuse(w, fmt.Errorf("read the request: %w", err))
 		return
 	}
 	err = s.update(func(current Config) (Config, error) { return decode(document, current) })
@@ -75,7 +75,7 @@ func (s *Server) serveConsume(w http.ResponseWriter, r *http.Request) {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&want); err != nil {
-		s.refuse(w, fmt.Errorf("reading the request: %w", err))
+		s.refuse(w, fmt.Errorf("read the request: %w", err))
 		return
 	}
 	tokens, requests, err := s.Consume(want.Key, want.Model, want.Tokens, want.Requests)
@@ -86,7 +86,7 @@ func (s *Server) serveConsume(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, consumption{Tokens: tokens, Requests: requests})
 }
 
-// refuse replies to a control request that makes no sense.
+// refuse replies to an invalid control request.
 func (s *Server) refuse(w http.ResponseWriter, err error) {
 	e := &apiError{status: http.StatusBadRequest, kind: typeInvalidRequest, code: "invalid_setting", message: err.Error()}
 	if errors.Is(err, errUnknownAccount) {

@@ -46,7 +46,7 @@ func TestControlConfig(t *testing.T) {
 	}
 }
 
-func TestControlRefusesNonsense(t *testing.T) {
+func TestControlRefusesInvalidRequests(t *testing.T) {
 	f := newFixture(t, nil)
 	before := f.Config()
 	for _, tc := range []struct {
@@ -65,11 +65,11 @@ func TestControlRefusesNonsense(t *testing.T) {
 		{http.MethodPatch, "/sim/config", `{"visionLatency":{"minMillis":9,"maxMillis":3}}`, 400, "visionLatency.maxMillis:"},
 		{http.MethodPatch, "/sim/config", `{"background":[{"percent":101}]}`, 400, "background[0].percent:"},
 		{http.MethodPatch, "/sim/config", `{"models":[{"name":"x","like":"y"}]}`, 400, "models[0].like:"},
-		{http.MethodPatch, "/sim/config", `[]`, 400, "reading the configuration"},
-		{http.MethodPut, "/sim/config", `{} {}`, 400, "reading the configuration"},
+		{http.MethodPatch, "/sim/config", `[]`, 400, "read the configuration"},
+		{http.MethodPut, "/sim/config", `{} {}`, 400, "read the configuration"},
 		{http.MethodPost, "/sim/consume", `{"key":"nobody","model":"gpt-4o"}`, 404, "is not valid"},
-		{http.MethodPost, "/sim/consume", `{"key":"` + testKey + `","model":"gpt-99"}`, 404, "is not known"},
-		{http.MethodPost, "/sim/consume", `{"key":"` + testKey + `","model":"gpt-4o","tokens":-1}`, 400, "must not be negative"},
+		{http.MethodPost, "/sim/consume", `{"key":"` + testKey + `","model":"gpt-99"}`, 404, "there is no model"},
+		{http.MethodPost, "/sim/consume", `{"key":"` + testKey + `","model":"gpt-4o","tokens":-1}`, 400, "neither may be negative"},
 		{http.MethodPost, "/sim/consume", `{"token":1}`, 400, "unknown field"},
 		{http.MethodPost, "/sim/config", `{}`, 405, "Not allowed to POST on /sim/config"},
 	} {

@@ -1,9 +1,9 @@
 // Copyright The scan-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package openaisim is a simulated LLM provider: an HTTP server that speaks
-// the part of the OpenAI API this project uses and enforces its rate limits
-// the way the real service was seen to enforce them.
+// Package openaisim is a simulated LLM provider: an HTTP server with the
+// part of the OpenAI API that this project uses. It enforces rate limits as the
+// real service was observed to do.
 //
 // Tests rely on it: "no 429" means nothing against a lenient server. Where the
 // provider's documents leave a question open, it takes the stricter reading, and
@@ -11,7 +11,7 @@
 //
 // # Provider endpoints
 //
-// All of them want "Authorization: Bearer KEY".
+// All of them need "Authorization: Bearer KEY".
 //
 //	POST /v1/responses               image + text in, structured output
 //	POST /v1/chat/completions        the same

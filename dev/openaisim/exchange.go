@@ -54,7 +54,7 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request, at endpoint
 	return x
 }
 
-// newID makes an identifier that nobody else has.
+// newID makes a unique identifier.
 func newID(prefix string) string {
 	var raw [16]byte
 	for i := 0; i < len(raw); i += 8 {
@@ -181,8 +181,8 @@ func (x *exchange) writeRaw(status int, contentType string, body []byte) {
 	h["Content-Type"] = []string{contentType}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.w.WriteHeader(status)
-	if _, err := x.w.Write(body); err != nil {
-		x.server.logger.Debug("sending a reply", "error", err)
+	if _, err := x.w.Write(body); err != nil { //nolint:gosec // JSON, or a fixed page
+		x.server.logger.Debug("cannot send a reply", "error", err)
 	}
 }
 
@@ -210,6 +210,6 @@ func (x *exchange) abort() {
 		err = tcp.SetLinger(0)
 	}
 	if err = errors.Join(err, conn.Close()); err != nil {
-		x.server.logger.Debug("cutting a connection", "error", err)
+		x.server.logger.Debug("cannot reset a connection", "error", err)
 	}
 }

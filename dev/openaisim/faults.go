@@ -122,7 +122,7 @@ type Fault struct {
 	// Count is how often the rule fires; 0 is no limit. Reading the
 	// configuration back shows what is left.
 	Count int64 `json:"count,omitempty"`
-	// DurationSeconds is how long the rule stands; 0 is for ever. Reading the
+	// DurationSeconds is how long the rule is active; 0 means no limit. Reading the
 	// configuration back shows what is left.
 	DurationSeconds float64 `json:"durationSeconds,omitempty"`
 	// DelayMillis is the delay of slow_first_byte.

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// defaultSide is the size of an image whose URL does not tell.
+	// defaultSide is the size of an image whose URL has none.
 	defaultSide = 1024
 	// maxSide bounds the size that a URL may claim.
 	maxSide = 65535
@@ -31,7 +31,7 @@ type imageRef struct {
 }
 
 // newImageRef reads what a URL says about its image. The URL is never fetched.
-// The returned error speaks about param.
+// The returned error names param.
 func newImageRef(rawURL, detail, param string) (*imageRef, *apiError) {
 	ref := &imageRef{url: rawURL, detail: detail, width: defaultSide, height: defaultSide}
 	switch detail {

@@ -156,7 +156,7 @@ func writeMatch(out *strings.Builder, re *syntax.Regexp, rng *rand.Rand, minLeng
 			before := out.Len()
 			writeMatch(out, re.Sub[0], rng, 0)
 			if out.Len() == before {
-				return // an empty match would repeat for ever
+				return // an empty match would repeat without end
 			}
 		}
 	case syntax.OpRepeat:

@@ -16,13 +16,13 @@ const (
 	maxSchemaChars      = 120_000
 )
 
-// strictCheck walks a schema and holds it to the rules of strict mode.
+// strictCheck checks a schema against the rules of strict mode.
 type strictCheck struct {
 	properties, enumValues, chars int
 }
 
-// checkStrict reports the first rule of strict mode that a schema breaks, in
-// the provider's words.
+// checkStrict returns the first rule of strict mode that a schema breaks, in the
+// provider's wording.
 func checkStrict(root *schema) error {
 	if !slices.Equal(root.types, []string{"object"}) {
 		got := "None"

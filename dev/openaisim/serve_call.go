@@ -118,8 +118,8 @@ func (r *faultRule) retryAfter() time.Duration {
 	return time.Duration(r.RetryAfterMillis) * time.Millisecond
 }
 
-// generate takes the time a model takes, and replies. From here on the call is
-// paid, whatever becomes of it.
+// generate waits as long as a model takes, and replies. From here on the call is
+// charged, whether it succeeds or not.
 func (x *exchange) generate(a *account, outcome *faultRule) {
 	ctx, clk, kind := x.r.Context(), x.server.clock, outcome.kind()
 	cached := a.cache.lookup(x.call, clk.Now())

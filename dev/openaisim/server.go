@@ -89,8 +89,8 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// Config returns the settings in force. Of fault rules it shows what is left
-// of their count and duration; spent rules are gone.
+// Config returns the current settings. Fault rules have what is left of their
+// count and duration; expired rules are omitted.
 func (s *Server) Config() Config { return s.current.Load().liveConfig(s.clock.Now()) }
 
 // Configure changes the settings while the server runs; change is given the
@@ -114,7 +114,7 @@ func (s *Server) update(change func(Config) (Config, error)) error {
 		return err
 	}
 	if err := next.Validate(); err != nil {
-		return fmt.Errorf("changing the settings: %w", err)
+		return fmt.Errorf("change the settings: %w", err)
 	}
 	s.current.Store(newSettings(next.clone(), before.generation+1, now))
 	s.logger.Info("settings changed", "generation", before.generation+1, "tokensPerMinute", next.TokensPerMinute,
@@ -122,7 +122,7 @@ func (s *Server) update(change func(Config) (Config, error)) error {
 	return nil
 }
 
-// Reset forgets everything that happened: counters, payments, prompt caches,
+// Reset clears everything that happened: counters, payments, prompt caches,
 // and what was taken from the buckets. Settings stay.
 func (s *Server) Reset() {
 	s.accounts.Clear()
@@ -145,10 +145,10 @@ func (s *Server) Consume(key, modelName string, tokens, requests int64) (gotToke
 		return 0, 0, fmt.Errorf("%w: key %s is not valid", errUnknownAccount, maskKey(key))
 	}
 	if set.model(modelName) == nil {
-		return 0, 0, fmt.Errorf("%w: model %q is not known", errUnknownAccount, modelName)
+		return 0, 0, fmt.Errorf("%w: there is no model %q", errUnknownAccount, modelName)
 	}
 	if tokens < 0 || requests < 0 {
-		return 0, 0, fmt.Errorf("cannot consume %d tokens and %d requests: both must not be negative", tokens, requests)
+		return 0, 0, fmt.Errorf("consume %d tokens and %d requests: neither may be negative", tokens, requests)
 	}
 	a := s.account(set, organization, modelName)
 	gotTokens, gotRequests = a.consume(s.clock, set, tokens, requests)

@@ -71,7 +71,7 @@ func (f *fixture) send(method, path, body string, extra ...string) reply {
 	defer func() { _ = response.Body.Close() }()
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {
-		f.Fatalf("%s %s: reading the reply: %v", method, path, err)
+		f.Fatalf("%s %s: read the reply: %v", method, path, err)
 	}
 	return reply{response.StatusCode, response.Header, string(raw)}
 }
@@ -113,7 +113,7 @@ func errorBody(message, kind, param, code string) string {
 		",\n        \"param\": " + quote(param) + ",\n        \"code\": " + quote(code) + "\n    }\n}\n"
 }
 
-// limitHeaders picks the headers that speak of limits.
+// limitHeaders picks the rate-limit headers.
 func limitHeaders(h http.Header) map[string]string {
 	picked := map[string]string{}
 	for _, name := range []string{

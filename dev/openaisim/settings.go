@@ -20,7 +20,7 @@ type settings struct {
 	models     map[string]*model
 	groupOf    map[string]string
 	keys       map[string]Key
-	// The fault rules, by when they strike.
+	// The fault rules, by when they take effect.
 	atAdmission, inGeneration, ofManner []*faultRule
 }
 

@@ -22,7 +22,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// pageState is what the page has seen; see testdata/page.html.
+// pageState is what the page has recorded; see testdata/page.html.
 type pageState struct {
 	Events []struct {
 		Name   string          `json:"name"`
@@ -90,7 +90,7 @@ func state(browser context.Context, t *testing.T) pageState {
 	return run(browser, t, chromedp.Evaluate[pageState]("seen"))
 }
 
-// scan lets the page submit a scan and follow it; it returns the scan's id, or nothing if that failed.
+// scan makes the page submit a scan and follow it; it returns the scan's id, or nothing if that failed.
 func scan(browser context.Context, t *testing.T, page, api string) string {
 	t.Helper()
 	run(browser, t, chromedp.Navigate(page))

@@ -28,7 +28,7 @@ var (
 	binDir = filepath.Join(root, "bin")
 )
 
-// freeAddress is an address of this machine on which nobody listens.
+// freeAddress returns a free address of this machine.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -73,7 +73,7 @@ func (p *program) stop() {
 	})
 }
 
-// eventually waits for what another process brings about.
+// eventually waits for an effect of another process.
 func eventually(t *testing.T, what string, reached func() bool) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -84,7 +84,7 @@ func eventually(t *testing.T, what string, reached func() bool) {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			t.Fatalf("after three minutes still not true: %s", what)
+			t.Fatalf("not true after three minutes: %s", what)
 		}
 	}
 }
@@ -122,7 +122,7 @@ func replicas(t *testing.T, origin string) (first, second *program, addresses [2
 	return programs[0], programs[1], addresses
 }
 
-// gateway stands between the browser and the replicas: it turns the session's cookie into the user's header.
+// gateway is a proxy between the browser and the replicas: it turns the session's cookie into the user's header.
 type gateway struct {
 	proxy  *httputil.ReverseProxy
 	target atomic.Pointer[string]

@@ -20,13 +20,13 @@ import (
 )
 
 // TestLeaderFailover kills the leader while the provider's limit is used up and a standby waits. The provider's own
-// counters tell whether the new leader kept the limit and paid for nothing twice.
+// counters show whether the new leader kept the limit and paid for no call twice.
 func TestLeaderFailover(t *testing.T) {
 	const (
 		unfinished = 50
 		// atTheLimit is the share of the limit that may be left in the provider's bucket when the leader is killed.
 		atTheLimit = 10
-		// after is how many scans are to end by the new leader's hand.
+		// after is how many scans are to end under the new leader.
 		after = 30
 	)
 	k8sDir, binDir := programs(t)
@@ -94,7 +94,7 @@ func TestLeaderFailover(t *testing.T) {
 	err = recorder.Await(ctx, func() bool { return endedOf(recorder) >= ended+after })
 	stopUsers()
 	if err != nil {
-		t.Fatalf("the new leader does not go on: %v", err)
+		t.Fatalf("scans do not end under the new leader: %v", err)
 	}
 	if err := recorder.AwaitAllEnded(ctx); err != nil {
 		t.Fatalf("scans were lost: %v", err)
@@ -116,7 +116,7 @@ func TestLeaderFailover(t *testing.T) {
 	if n := stats.RateLimitedTotal(); n > 0 {
 		t.Errorf("%d calls met a 429, want none: %v", n, stats.RateLimited)
 	}
-	// No worker died, so that nothing excuses a second payment.
+	// No worker died, so no call may be paid for twice.
 	if p := stats.Payments; p.PaidMoreThanOnce > 0 || p.AnsweredMoreThanOnce > 0 || p.WithoutID > 0 || p.Forgotten > 0 {
 		t.Errorf("payments %+v, want each call to be paid for once", p)
 	}
@@ -152,7 +152,7 @@ func endedOf(r *load.Recorder) int {
 	return n
 }
 
-// logManagers shows what the managers wrote, which goes with the test's directory.
+// logManagers prints the managers' logs, which are removed with the test's directory.
 func logManagers(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range []string{"manager.log", "manager-2.log"} {

@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Clients that watch an API server which is being stopped have much to say and nothing that a test needs.
+	// Clients that watch an API server which is being stopped log many lines that no test needs.
 	klog.SetLogger(logr.Discard())
 	ctrl.SetLogger(logr.Discard())
 	os.Exit(m.Run())
@@ -45,7 +45,7 @@ func programs(t *testing.T) (k8sDir, binDir string) {
 	return k8sDir, binDir
 }
 
-// within bounds a part of a test, so that what hangs says what it waits for.
+// within bounds a part of a test, so that the failure of a part that hangs is specific.
 func within(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)

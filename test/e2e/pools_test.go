@@ -28,7 +28,7 @@ import (
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 
-// pools is a local stack with one pool, "scans", and who looks at it.
+// pools is a local stack with one pool, "scans", and its clients.
 type pools struct {
 	stack *localstack.Stack
 	client.Client
@@ -140,8 +140,8 @@ func (p *pools) metered(ctx context.Context, t *testing.T, want map[string]int) 
 // podOf is the pod of a worker's identity: what follows its name is the start's nonce.
 func podOf(worker string) string { return worker[:max(strings.LastIndex(worker, "-"), 0)] }
 
-// TestCanary gives a pool a canary under load and takes it away again: the canary gets about its share, and neither
-// its coming nor its going costs a scan.
+// TestCanary gives a pool a canary under load and takes it away again: the canary gets about its share, and no scan
+// fails when it starts or ends.
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	const (
@@ -197,7 +197,7 @@ func TestCanary(t *testing.T) {
 	})
 }
 
-// runsByPod counts the calls that each pod's worker has made or makes: a worker before the last one handed them back.
+// runsByPod counts the calls that each pod's worker has made or makes: workers before the last one released them.
 func runsByPod(r *load.Recorder) map[string]int {
 	runs := map[string]int{}
 	for _, scan := range r.Scans() {
@@ -210,8 +210,8 @@ func runsByPod(r *load.Recorder) map[string]int {
 	return runs
 }
 
-// TestIdleWorkersGoFirst takes a worker from a pool whose older worker is idle: without its scans' weight, the younger
-// one would go.
+// TestIdleWorkersGoFirst takes a worker from a pool whose older worker is idle: without the deletion
+// costs, the younger one would be removed.
 func TestIdleWorkersGoFirst(t *testing.T) {
 	t.Parallel()
 	const scans = 10
@@ -236,7 +236,7 @@ func TestIdleWorkersGoFirst(t *testing.T) {
 	if len(byPod[idle]) == 0 || len(byPod[busy]) == 0 {
 		t.Fatalf("the workers have %d and %d scans, want some each", len(byPod[idle]), len(byPod[busy]))
 	}
-	for _, name := range byPod[idle] { // their users lose interest
+	for _, name := range byPod[idle] { // their users cancel them
 		if err := p.Delete(ctx, &v1alpha1.ScanRequest{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			t.Fatal(err)
 		}

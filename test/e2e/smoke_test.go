@@ -24,7 +24,7 @@ import (
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 
-// TestSmoke starts everything as `make run` does, uses it as users do, wrongly as well, and stops it.
+// TestSmoke starts everything as `make run` does, uses it as users do, also with mistakes, and stops it.
 func TestSmoke(t *testing.T) {
 	l := startLocal(t, filepath.Join("testdata", "smoke"))
 	user, err := client.New(l.apiURL, client.WithUser("smoke"))
@@ -147,7 +147,7 @@ func TestSmoke(t *testing.T) {
 	})
 
 	t.Run("SIGTERM leaves no process", func(t *testing.T) {
-		const parts = 6 // etcd, kube-apiserver, openai-sim, manager, api, worker
+		const parts = 7 // etcd, kube-apiserver, kube-controllers, openai-sim, manager, api, worker
 		children := l.children(t)
 		if len(children) < parts {
 			t.Fatalf("%d processes run, want at least %d", len(children), parts)

@@ -16,14 +16,14 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// apiProxy stands between a worker and the API server. It can keep the worker from hearing any news: what watches have
-// to say, and what became of its Lease.
+// apiProxy is a proxy between a worker and the API server. It can delay what the worker receives: watch events, and
+// answers about its Lease.
 type apiProxy struct {
-	// config is for who goes through the proxy. The rights are those of the configuration it was made of.
+	// config is for clients of the proxy. Its rights are those of the configuration that the proxy was made of.
 	config *rest.Config
 
 	mu   sync.Mutex
-	open chan struct{} // closed while news may pass
+	open chan struct{} // closed while answers may pass
 }
 
 func newAPIProxy(t *testing.T, config *rest.Config) *apiProxy {
@@ -63,14 +63,14 @@ func newAPIProxy(t *testing.T, config *rest.Config) *apiProxy {
 	return p
 }
 
-// hold keeps all news back from now on.
+// hold delays all answers from now on.
 func (p *apiProxy) hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open = make(chan struct{})
 }
 
-// release lets them pass, those that were held back first.
+// release forwards them, the delayed ones first.
 func (p *apiProxy) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +81,7 @@ func (p *apiProxy) release() {
 	}
 }
 
-// wait returns when news may pass, or when the client has gone.
+// wait returns when answers may pass, or when the client has disconnected.
 func (p *apiProxy) wait(gone <-chan struct{}) {
 	p.mu.Lock()
 	open := p.open

@@ -18,13 +18,13 @@ import (
 // Lease. It only decides how long a failure takes.
 const waitTimeout = 2 * time.Minute
 
-// observer sees every event of some objects from when it was made, beginning with those that were there.
+// observer receives every event of some objects since its creation, beginning with those that existed.
 type observer[T client.Object] struct {
 	t       *testing.T
 	watcher watch.Interface
 }
 
-// newObserver begins to observe the list's objects that the options select.
+// newObserver watches the list's objects that the options select.
 func newObserver[T client.Object](t *testing.T, c client.WithWatch, list client.ObjectList, options ...client.ListOption) *observer[T] {
 	t.Helper()
 	watcher, err := c.Watch(t.Context(), list, options...)
@@ -35,7 +35,7 @@ func newObserver[T client.Object](t *testing.T, c client.WithWatch, list client.
 	return &observer[T]{t: t, watcher: watcher}
 }
 
-// until shows see one event after the other until it returns true.
+// until passes one event after another to see until it returns true.
 func (o *observer[T]) until(what string, see func(watch.EventType, T) bool) {
 	o.t.Helper()
 	ctx, cancel := context.WithTimeout(o.t.Context(), waitTimeout)
@@ -52,7 +52,7 @@ func (o *observer[T]) until(what string, see func(watch.EventType, T) bool) {
 				return
 			}
 		case <-ctx.Done():
-			o.t.Fatalf("waited in vain for %s; last state:\n%s", what, text(last))
+			o.t.Fatalf("timed out waiting for %s; last state:\n%s", what, text(last))
 		}
 	}
 }
@@ -89,6 +89,6 @@ func awaitClosed(t *testing.T, closed <-chan struct{}, what string) {
 	select {
 	case <-closed:
 	case <-ctx.Done():
-		t.Fatalf("waited in vain for %s", what)
+		t.Fatalf("timed out waiting for %s", what)
 	}
 }

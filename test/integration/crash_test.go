@@ -27,7 +27,7 @@ var stagesOf = map[string][]v1alpha1.StageName{
 	answerPool: {v1alpha1.StageAnswer, v1alpha1.StageReward},
 }
 
-// longCalls lets calls take longer than it takes to replace a worker.
+// longCalls makes calls take longer than the replacement of a worker.
 func longCalls(s *settings) {
 	for _, pool := range s.pools {
 		pool.StageDefaults.TimeoutSeconds = 600
@@ -79,9 +79,9 @@ func TestWorkerKilledMidCall(t *testing.T) {
 	}
 }
 
-// TestStaleWorkerIsFenced freezes a worker in the middle of a call until another one has the scan. When it goes on, it
-// has an answer and has heard of nothing yet. What it writes must not count, whether the other one is still at work or
-// has finished.
+// TestStaleWorkerIsFenced freezes a worker in the middle of a call until another one has the scan. When it continues, it
+// has an answer and has not received any event yet. Its writes must be dropped, whether the other one is still at work
+// or has finished.
 func TestStaleWorkerIsFenced(t *testing.T) {
 	t.Parallel()
 	for name, otherIsDone := range map[string]bool{"while the other works": false, "when the other is done": true} {
@@ -122,7 +122,7 @@ func TestStaleWorkerIsFenced(t *testing.T) {
 			}
 			w.provider.checkPaid(t, 2, 1, callID(scan, v1alpha1.StageVision))
 
-			// It is a worker like any other as soon as it hears the news.
+			// It is a worker like any other as soon as it receives the delayed events.
 			proxy.release()
 			gate.lift()
 			stopOther()
@@ -135,7 +135,7 @@ func TestStaleWorkerIsFenced(t *testing.T) {
 	}
 }
 
-// TestWorkerHandsBack has a worker leave whose call does not end within the grace period: the scan goes to another
+// TestWorkerHandsBack stops a worker whose call does not end within the grace period: the scan goes to another
 // worker at once, without waiting for a Lease to expire.
 func TestWorkerHandsBack(t *testing.T) {
 	t.Parallel()
@@ -208,7 +208,7 @@ func (w *world) restart(end, begin func()) {
 		answer.next(t)
 	}
 	end()
-	for i := range late { // nobody is there to schedule these
+	for i := range late { // no manager runs that could schedule these
 		w.submit(fmt.Sprintf("scan-%d", running+i), nil)
 	}
 	vision.lift()

@@ -154,7 +154,7 @@ func TestInvalidObjectsAreRefused(t *testing.T) {
 	}
 }
 
-// ruleMessages tell the kind of a broken rule from the API server's message, in the words of declaredRules.
+// ruleMessages derive the kind of a broken rule from the API server's message, in the words of declaredRules.
 var ruleMessages = []struct {
 	pattern *regexp.Regexp
 	rule    string // $1 is what the pattern's group has found
@@ -197,6 +197,6 @@ func ruleOf(t *testing.T, kind string, cause metav1.StatusCause) string {
 				string(m.pattern.ExpandString(nil, m.rule, cause.Message, groups))
 		}
 	}
-	t.Fatalf("the API server's message is not known: %s: %s", cause.Field, cause.Message)
+	t.Fatalf("unknown message of the API server: %s: %s", cause.Field, cause.Message)
 	return ""
 }

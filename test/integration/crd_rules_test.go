@@ -79,7 +79,7 @@ func fieldRules(path string, s apiextensionsv1.JSONSchemaProps) []string {
 		{"minLength", s.MinLength},
 		{"maxItems", s.MaxItems},
 		{"minItems", s.MinItems},
-		{"maxItems", s.MaxProperties}, // the API server's message does not tell the two apart
+		{"maxItems", s.MaxProperties}, // the API server's message does not distinguish the two
 	} {
 		if bound.value != nil {
 			add("%s %d", bound.name, *bound.value)

@@ -120,7 +120,7 @@ func TestBudgetStaysSmall(t *testing.T) {
 	}
 }
 
-// largest is the largest value that a schema allows. index tells the elements of a list apart.
+// largest is the largest value that a schema allows. index makes the elements of a list distinct.
 func largest(name string, s apiextensionsv1.JSONSchemaProps, index int) any {
 	switch {
 	case len(s.Enum) > 0:

@@ -31,7 +31,7 @@ const pollInterval = 20 * time.Millisecond
 const idleRounds = 5
 
 // TestIdleObjectsReconcileOnce counts in metrics that all managers of this process share: it must not run in parallel.
-// The operator's clock goes as the test says, so that minutes pass in no time.
+// The test steps the operator's clock, so that no real minutes pass.
 func TestIdleObjectsReconcileOnce(t *testing.T) {
 	const scans = 20
 	w := newWorld(t, nil)

@@ -18,7 +18,7 @@ import (
 	"github.com/eco2-team/scan-operator/dev/openaisim"
 )
 
-// checkFailed checks how a scan failed, and that its message has the parts that tell people what to do.
+// checkFailed checks how a scan failed, and that its message has the parts that say what to do.
 func checkFailed(t *testing.T, scan *v1alpha1.ScanRequest, reason string, parts ...string) {
 	t.Helper()
 	c := finishedCondition(t, scan)
@@ -74,8 +74,8 @@ func TestSecretWithoutTheKey(t *testing.T) {
 	checkMessage(t, w.awaitBudget(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyNotFound), `"`+secretName+`"`, `"other-key"`)
 }
 
-// TestRejectedKey has the provider refuse the key: the scans are held, not failed, and go on with another key without
-// a restart of anything.
+// TestRejectedKey makes the provider refuse the key: the scans are held, not failed, and continue with another key
+// without a restart.
 func TestRejectedKey(t *testing.T) {
 	t.Parallel()
 	const scans = 5
@@ -99,7 +99,7 @@ func TestRejectedKey(t *testing.T) {
 	w.awaitBudget(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonKeyFound)
 	w.provider.checkPaid(t, scans, scans)
 	if refused := w.provider.refusals(); refused < 1 || refused > 2*scans {
-		t.Errorf("%d calls were refused for their key, want at least one and not a storm", refused)
+		t.Errorf("%d calls were refused for their key, want at least one and only a few", refused)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestBudgetSmallerThanOneCall(t *testing.T) {
 	w.provider.checkPaid(t, 0, 0)
 }
 
-// TestMissingPool leaves out the pool of the second half: the scan waits there and says for what.
+// TestMissingPool leaves out the pool of the second half: the scan waits there, and its status says for what.
 func TestMissingPool(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(s *settings) { delete(s.pools, answerPool) })
@@ -214,7 +214,7 @@ func TestTransientFailures(t *testing.T) {
 
 func TestDeadline(t *testing.T) {
 	t.Parallel()
-	t.Run("of a scan that nobody takes", func(t *testing.T) {
+	t.Run("of a scan that no pool takes", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, nil)
 		w.startManager(managerOptions{})
@@ -280,7 +280,7 @@ func TestSuspend(t *testing.T) {
 	w.provider.checkPaid(t, 2, 2)
 }
 
-// suspend holds a scan or lets it go.
+// suspend sets whether a scan is suspended.
 func (w *world) suspend(scan *v1alpha1.ScanRequest, suspend bool) {
 	w.t.Helper()
 	patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec": {"suspend": %t}}`, suspend))

@@ -13,7 +13,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 )
 
-// logs keep what the parts of one world say, and show it if the test fails.
+// logs keep the log lines of one test's parts, and print them if the test fails.
 type logs struct {
 	mu      sync.Mutex
 	lines   []string

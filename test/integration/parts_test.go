@@ -35,7 +35,7 @@ func unlimited(config *rest.Config) *rest.Config {
 	return config
 }
 
-// managerOptions are what a test may choose of a manager in its own process.
+// managerOptions are a test's settings of a manager in its own process.
 type managerOptions struct {
 	// clock is the real one by default.
 	clock clock.WithTicker

@@ -119,7 +119,7 @@ func (p *process) awaitLine(parts ...string) string {
 			}
 			p.t.Fatalf("%s ended without a line with %q; the log ends with:\n%s", p.name, parts, strings.Join(lines[max(0, len(lines)-5):], "\n"))
 		case <-ctx.Done():
-			p.t.Fatalf("waited in vain for a line with %q from %s", parts, p.name)
+			p.t.Fatalf("timed out waiting for a line with %q from %s", parts, p.name)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func newProvider(t *testing.T, config openaisim.Config) *provider {
 	return p
 }
 
-// hold holds back the answers to a stage's calls from now on.
+// hold delays the answers to a stage's calls until they are released.
 func (p *provider) hold(stage openaisim.Stage) *gate {
 	g := &gate{stage: stage, calls: make(chan *heldCall, 1000), open: make(chan struct{})}
 	p.mu.Lock()
@@ -141,7 +141,7 @@ func (g *gate) pass(r *http.Request) bool {
 	}
 }
 
-// stageOf tells the stages apart by where their calls go.
+// stageOf is the stage of a call, by its endpoint.
 func stageOf(r *http.Request) openaisim.Stage {
 	if strings.HasSuffix(r.URL.Path, "/responses") {
 		return openaisim.StageVision

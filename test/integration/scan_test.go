@@ -134,7 +134,7 @@ func checkOutcome(t *testing.T, scan *v1alpha1.ScanRequest) {
 	}
 }
 
-// TestWritesPerScan counts in the API server's own metrics, which know no namespaces: it must not run in parallel.
+// TestWritesPerScan counts in the API server's own metrics, which have no namespaces: it must not run in parallel.
 func TestWritesPerScan(t *testing.T) {
 	const scans = 20
 	w := newWorld(t, nil)

@@ -73,7 +73,7 @@ func TestStartBeforeTheAPIServer(t *testing.T) {
 			t.Errorf("%s: ready without an API server", name)
 		}
 	}
-	w.submit("scan", nil) // by somebody who reaches the API server
+	w.submit("scan", nil) // by a client that reaches the API server
 	late.begin(t)
 	w.awaitSucceeded("scan")
 	for name := range programs {
@@ -106,7 +106,7 @@ func get(t *testing.T, address string) int {
 // lateAPIServer is an address of the API server that refuses connections until it begins.
 type lateAPIServer struct {
 	address string
-	socket  *os.File // bound, so that nobody else gets the address, but not listening
+	socket  *os.File // bound, so that no other process gets the address, but not listening
 }
 
 func newLateAPIServer(t *testing.T) *lateAPIServer {

@@ -214,7 +214,7 @@ func stage(t *testing.T, scan *v1alpha1.ScanRequest, name v1alpha1.StageName) *v
 
 func finished(s *v1alpha1.ScanRequest) bool { return pipeline.IsFinished(&s.Status) }
 
-// developer returns the credentials of somebody with the role that config/rbac has for people.
+// developer returns the credentials of a user with the role that config/rbac has for people.
 func (w *world) developer() *rest.Config {
 	w.t.Helper()
 	const user = "developer"

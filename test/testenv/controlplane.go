@@ -1,8 +1,8 @@
 // Copyright The scan-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testenv starts a real etcd and kube-apiserver for tests, with the product's types installed, and hands out
-// credentials for it: the administrator's, and those of the product's parts with the product's own roles.
+// Package testenv starts a real etcd and kube-apiserver for tests, with the product's types installed. It
+// issues credentials: the administrator's, and those of the product's parts with the product's own roles.
 package testenv
 
 import (

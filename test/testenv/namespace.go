@@ -30,7 +30,7 @@ const (
 )
 
 // NewNamespace creates a namespace for a test, with the product's accounts and roles in it, and returns its name. It
-// stays until the control plane stops: nothing there empties a deleted one.
+// stays until the control plane stops: no namespace controller runs there.
 func (c *ControlPlane) NewNamespace(t *testing.T) string {
 	t.Helper()
 	admin, err := client.New(c.Config, client.Options{})
@@ -73,7 +73,7 @@ func installRoles(ctx context.Context, admin client.Client, namespace string) er
 	return nil
 }
 
-// moveSubjects lets a binding speak of the accounts of a namespace.
+// moveSubjects makes a binding refer to the accounts of a namespace.
 func moveSubjects(object *unstructured.Unstructured, namespace string) error {
 	subjects, found, err := unstructured.NestedSlice(object.Object, "subjects")
 	if err != nil {

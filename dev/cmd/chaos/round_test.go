@@ -42,7 +42,7 @@ func TestJudgePayments(t *testing.T) {
 		"a live worker's call":       {scans: scan(live, 1), payments: paid(2, 1), wantTwice: 1, wantBreach: "paid for 2 times"},
 		"an answer that was lost":    {scans: scan(live, 2), payments: paid(2, 2), wantTwice: 1, wantBreach: "answered 2 times"},
 		"one too many of attempts":   {scans: scan(live, 2), payments: paid(3, 1), wantTwice: 1, wantBreach: "paid for 3 times"},
-		"of nobody's scan":           {payments: paid(2, 1), wantBreach: "counts 1 repeated calls and names 0"},
+		"of an unknown scan":         {payments: paid(2, 1), wantBreach: "counts 1 repeated calls and names 0"},
 		"calls without a name":       {scans: scan(live, 1), payments: openaisim.PaymentStats{WithoutID: 1}, wantBreach: "incomplete"},
 		"a 429":                      {scans: scan(live, 1), rateLimited: 1, wantBreach: "met a 429"},
 		"a 429 on purpose":           {fault: fault{rateLimits: true}, scans: scan(live, 1), rateLimited: 1},

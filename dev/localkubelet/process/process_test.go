@@ -120,7 +120,7 @@ func TestExitCodeArgumentsAndEnvironment(t *testing.T) {
 func TestStop(t *testing.T) {
 	for name, tc := range map[string]struct {
 		role string
-		// pass is what happens while Stop waits: time passes or somebody hurries.
+		// pass is what happens while Stop waits: time passes or hurry is closed.
 		pass func(clk *clocktesting.FakeClock, hurry chan struct{})
 		want Exit
 	}{
@@ -169,7 +169,7 @@ func TestGroupEndsWithItsLeader(t *testing.T) {
 	}
 	p.Stop(nil)
 	// The grandchild ignores SIGTERM, so only the group's SIGKILL ends it. It
-	// is somebody else's child, so it may stay a zombie for a moment.
+	// is the child of another process, so it may stay a zombie for a moment.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(10 * time.Second)

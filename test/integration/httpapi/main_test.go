@@ -157,7 +157,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// eventually waits for what another process brings about, for a minute at most.
+// eventually waits at most a minute for an effect of another process.
 func eventually(t *testing.T, what string, reached func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -168,7 +168,7 @@ func eventually(t *testing.T, what string, reached func() bool) {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			t.Fatalf("after a minute still not true: %s", what)
+			t.Fatalf("not true after a minute: %s", what)
 		}
 	}
 }
