@@ -4,7 +4,6 @@
 package retention
 
 import (
-	"container/heap"
 	"context"
 	"fmt"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/heap"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
@@ -72,10 +72,10 @@ func (r *Reconciler) surplus(namespace string) (finishedScan, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := r.finished[namespace]
-	if f == nil || len(f.order) <= r.Max {
+	if f == nil || f.order.Len() <= r.Max {
 		return finishedScan{}, false
 	}
-	return *f.order[0], true
+	return *f.order.Top(), true
 }
 
 // note records a finished scan and reports whether its namespace now has more than Max.
@@ -87,24 +87,24 @@ func (r *Reconciler) note(scan *v1alpha1.ScanRequest) (tooMany bool) {
 	defer r.mu.Unlock()
 	f := r.finished[scan.Namespace]
 	if f == nil {
-		f = &finishedScans{byUID: map[types.UID]*finishedScan{}}
+		f = newFinishedScans()
 		if r.finished == nil {
 			r.finished = map[string]*finishedScans{}
 		}
 		r.finished[scan.Namespace] = f
 	}
 	if f.byUID[scan.UID] == nil {
-		heap.Push(f, &finishedScan{name: scan.Name, uid: scan.UID, at: scan.Status.FinishedAt.Time})
+		f.add(&finishedScan{name: scan.Name, uid: scan.UID, at: scan.Status.FinishedAt.Time})
 	}
-	return len(f.order) > r.Max
+	return f.order.Len() > r.Max
 }
 
 func (r *Reconciler) forget(namespace string, uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.finished[namespace]; f != nil && f.byUID[uid] != nil {
-		heap.Remove(f, f.byUID[uid].index)
-		if len(f.order) == 0 {
+		f.remove(uid)
+		if f.order.Len() == 0 {
 			delete(r.finished, namespace)
 		}
 	}
@@ -141,39 +141,32 @@ type finishedScan struct {
 	index int
 }
 
-// finishedScans is a heap of a namespace's finished scans; the one that finished first is on top.
+// finishedScans are a namespace's finished scans, the one that finished first on top of the heap.
 type finishedScans struct {
-	order []*finishedScan
+	order heap.Heap[finishedScan]
 	byUID map[types.UID]*finishedScan
 }
 
-var _ heap.Interface = (*finishedScans)(nil)
+func newFinishedScans() *finishedScans {
+	return &finishedScans{
+		order: heap.New(finishedBefore, func(s *finishedScan) *int { return &s.index }),
+		byUID: map[types.UID]*finishedScan{},
+	}
+}
 
-func (f *finishedScans) Len() int { return len(f.order) }
-
-func (f *finishedScans) Less(i, j int) bool {
-	if a, b := f.order[i], f.order[j]; !a.at.Equal(b.at) {
+func finishedBefore(a, b *finishedScan) bool {
+	if !a.at.Equal(b.at) {
 		return a.at.Before(b.at)
 	}
-	return f.order[i].name < f.order[j].name
+	return a.name < b.name
 }
 
-func (f *finishedScans) Swap(i, j int) {
-	f.order[i], f.order[j] = f.order[j], f.order[i]
-	f.order[i].index, f.order[j].index = i, j
-}
-
-func (f *finishedScans) Push(x any) {
-	scan := x.(*finishedScan) //nolint:forcetypeassert // only these are pushed
-	scan.index = len(f.order)
-	f.order = append(f.order, scan)
+func (f *finishedScans) add(scan *finishedScan) {
+	f.order.Push(scan)
 	f.byUID[scan.uid] = scan
 }
 
-func (f *finishedScans) Pop() any {
-	last := f.order[len(f.order)-1]
-	f.order[len(f.order)-1] = nil
-	f.order = f.order[:len(f.order)-1]
-	delete(f.byUID, last.uid)
-	return last
+func (f *finishedScans) remove(uid types.UID) {
+	f.order.Remove(f.byUID[uid])
+	delete(f.byUID, uid)
 }

@@ -27,7 +27,7 @@ func stateOf(item *Item, now int64) State {
 
 // promote readies the items whose time has come.
 func (q *Queue) promote(now int64) {
-	for e := q.delayed.top(); e != nil && unixNanos(e.item.NotBefore) <= now; e = q.delayed.top() {
+	for e := q.delayed.Top(); e != nil && unixNanos(e.item.NotBefore) <= now; e = q.delayed.Top() {
 		q.displace(e)
 		e.state = Ready
 		q.place(e)
@@ -37,7 +37,7 @@ func (q *Queue) promote(now int64) {
 // NextDue returns when the next item that backs off becomes ready. It may lie in
 // the past: only Upsert and Pick make items ready.
 func (q *Queue) NextDue() (time.Time, bool) {
-	e := q.delayed.top()
+	e := q.delayed.Top()
 	if e == nil {
 		return time.Time{}, false
 	}

@@ -3,7 +3,11 @@
 
 package queue
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/eco2-team/scan-operator/internal/heap"
+)
 
 // The bound on unfairness.
 //
@@ -86,9 +90,9 @@ type domain struct {
 	lanes []*lane
 	users map[string]*userCounter
 	// active holds the users with ready items, the least counter on top.
-	active heap[userCounter]
+	active heap.Heap[userCounter]
 	// idle holds the others, the least level on top.
-	idle heap[userCounter]
+	idle heap.Heap[userCounter]
 	// lastLeft is the counter of the user that was the last to become idle.
 	lastLeft int64
 	// served is the sum of tokens taken.
@@ -106,7 +110,7 @@ type domain struct {
 // floor is where a newly active user starts: at the counter of the least served
 // active user or, without one, of the user that was active last.
 func (d *domain) floor() int64 {
-	if u := d.active.top(); u != nil {
+	if u := d.active.Top(); u != nil {
 		return u.counter
 	}
 	return d.lastLeft
@@ -136,8 +140,8 @@ func (q *Queue) domain(name string) *domain {
 	d := &domain{
 		name:   name,
 		users:  map[string]*userCounter{},
-		active: heap[userCounter]{less: func(u, b *userCounter) bool { return u.counter < b.counter }, place: place},
-		idle:   heap[userCounter]{less: func(u, b *userCounter) bool { return u.level() < b.level() }, place: place},
+		active: heap.New(func(u, b *userCounter) bool { return u.counter < b.counter }, place),
+		idle:   heap.New(func(u, b *userCounter) bool { return u.level() < b.level() }, place),
 	}
 	q.domains[name] = d
 	q.park(d)
@@ -156,13 +160,13 @@ func (q *Queue) find(key Lane) *domain {
 func (q *Queue) park(d *domain) {
 	q.parks++
 	d.parkedAt = q.parks
-	q.parked.push(d)
+	q.parked.Push(d)
 	q.newlyParked = append(q.newlyParked, d)
 }
 
 // activate moves a parked domain that gets its first lane to the busy ones.
 func (d *domain) activate(q *Queue) {
-	q.parked.remove(d)
+	q.parked.Remove(d)
 	d.index = len(q.busy)
 	q.busy = append(q.busy, d)
 }
@@ -186,7 +190,7 @@ func (d *domain) userCounter(q *Queue, user string) *userCounter {
 	}
 	u := &userCounter{domain: d, user: user}
 	d.users[user] = u
-	d.idle.push(u)
+	d.idle.Push(u)
 	q.idleUsers++
 	return u
 }
@@ -198,11 +202,11 @@ func (q *Queue) pin(u *userCounter) {
 		return
 	}
 	d := u.domain
-	d.idle.remove(u)
+	d.idle.Remove(u)
 	q.idleUsers--
 	u.counter = max(u.counter, d.floor()-u.credit)
 	u.credit = 0
-	d.active.push(u)
+	d.active.Push(u)
 }
 
 // unpin undoes one pin.
@@ -212,11 +216,11 @@ func (q *Queue) unpin(u *userCounter) {
 		return
 	}
 	d := u.domain
-	d.active.remove(u)
-	if d.active.len() == 0 {
+	d.active.Remove(u)
+	if d.active.Len() == 0 {
 		d.lastLeft = u.counter
 	}
-	d.idle.push(u)
+	d.idle.Push(u)
 	q.idleUsers++
 	q.limitIdle(d)
 }
@@ -234,9 +238,9 @@ func (u *userCounter) add(cost int64) {
 		f.lane.stale = true
 	}
 	if u.pins > 0 {
-		u.domain.active.fix(u)
+		u.domain.active.Fix(u)
 	} else {
-		u.domain.idle.fix(u)
+		u.domain.idle.Fix(u)
 	}
 }
 
@@ -308,7 +312,7 @@ func (q *Queue) collect() {
 }
 
 func (q *Queue) collectIn(d *domain) {
-	for u := d.idle.top(); u != nil && u.level() <= d.floor(); u = d.idle.top() {
+	for u := d.idle.Top(); u != nil && u.level() <= d.floor(); u = d.idle.Top() {
 		q.forget(u)
 	}
 }
@@ -318,13 +322,13 @@ func (q *Queue) collectIn(d *domain) {
 // the users of domain d with the smallest lead, who gain least by it.
 func (q *Queue) limitIdle(d *domain) {
 	for q.idleUsers > q.maxIdle {
-		oldest := q.parked.top()
+		oldest := q.parked.Top()
 		if oldest == nil || oldest == d {
-			q.forget(d.idle.top())
+			q.forget(d.idle.Top())
 			continue
 		}
-		for oldest.idle.len() > 0 {
-			q.forget(oldest.idle.top())
+		for oldest.idle.Len() > 0 {
+			q.forget(oldest.idle.Top())
 		}
 		q.drop(oldest)
 	}
@@ -333,7 +337,7 @@ func (q *Queue) limitIdle(d *domain) {
 // forget drops the counter of an idle user.
 func (q *Queue) forget(u *userCounter) {
 	d := u.domain
-	d.idle.remove(u)
+	d.idle.Remove(u)
 	q.idleUsers--
 	delete(d.users, u.user)
 }
@@ -342,7 +346,7 @@ func (q *Queue) forget(u *userCounter) {
 // zero: only differences within a domain matter.
 func (q *Queue) drop(d *domain) {
 	if len(d.lanes) == 0 && len(d.users) == 0 {
-		q.parked.remove(d)
+		q.parked.Remove(d)
 		delete(q.domains, d.name)
 	}
 }

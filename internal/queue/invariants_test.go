@@ -6,6 +6,8 @@ package queue
 import (
 	"math"
 	"testing"
+
+	"github.com/eco2-team/scan-operator/internal/heap"
 )
 
 // checkInvariants walks all structures of a queue and fails the test if they
@@ -17,7 +19,7 @@ func checkInvariants(t *testing.T, q *Queue) {
 		if name != d.name {
 			t.Fatalf("domain %q is filed under %q", d.name, name)
 		}
-		if len(d.lanes) == 0 && (len(d.users) == 0 || q.parked.items[d.index] != d) {
+		if len(d.lanes) == 0 && (len(d.users) == 0 || !q.parked.Contains(d)) {
 			t.Fatalf("domain %q without lanes has %d accounts and is not at rest", name, len(d.users))
 		}
 		if len(d.lanes) > 0 && q.busy[d.index] != d {
@@ -30,11 +32,11 @@ func checkInvariants(t *testing.T, q *Queue) {
 			}
 			entries += checkLane(t, l)
 		}
-		idle += d.idle.len()
+		idle += d.idle.Len()
 		checkHeap(t, &d.active)
 		checkHeap(t, &d.idle)
-		if d.active.len()+d.idle.len() != len(d.users) {
-			t.Fatalf("domain %q has %d accounts, %d active and %d idle", name, len(d.users), d.active.len(), d.idle.len())
+		if d.active.Len()+d.idle.Len() != len(d.users) {
+			t.Fatalf("domain %q has %d accounts, %d active and %d idle", name, len(d.users), d.active.Len(), d.idle.Len())
 		}
 		for user, u := range d.users {
 			checkAccount(t, user, u)
@@ -64,20 +66,15 @@ func checkAccount(t *testing.T, user string, u *userCounter) {
 	if u.pins > 0 {
 		h = &u.domain.active
 	}
-	if h.items[u.index] != u {
+	if !h.Contains(u) {
 		t.Fatalf("user %q is not where its activity says", user)
 	}
 }
 
-func checkHeap[T any](t *testing.T, h *heap[T]) {
+func checkHeap[T any](t *testing.T, h *heap.Heap[T]) {
 	t.Helper()
-	for i, x := range h.items {
-		if *h.place(x) != i {
-			t.Fatalf("heap item %d believes to be %d", i, *h.place(x))
-		}
-		if i > 0 && h.less(x, h.items[(i-1)/2]) {
-			t.Fatalf("heap item %d is less than its parent", i)
-		}
+	if err := h.Verify(); err != nil {
+		t.Fatal(err)
 	}
 }
 

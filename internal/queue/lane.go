@@ -115,7 +115,7 @@ func (q *Queue) place(e *entry) {
 		q.addReady(e)
 	case BackingOff:
 		e.lane.notReady[BackingOff].insert(e)
-		q.delayed.push(e)
+		q.delayed.Push(e)
 	default:
 		e.lane.notReady[e.state].insert(e)
 	}
@@ -129,7 +129,7 @@ func (q *Queue) displace(e *entry) {
 		q.removeReady(e)
 	case BackingOff:
 		e.lane.notReady[BackingOff].remove(e)
-		q.delayed.remove(e)
+		q.delayed.Remove(e)
 	default:
 		e.lane.notReady[e.state].remove(e)
 	}
@@ -142,7 +142,7 @@ func (q *Queue) addReady(e *entry) {
 	f := u.flow(e.lane, e.band())
 	if f == nil {
 		f = &userFlow{owner: u, lane: e.lane, band: e.band()}
-		f.node.height = q.random()
+		f.node.height = q.height()
 		u.flows = append(u.flows, f)
 	}
 	e.flow = f

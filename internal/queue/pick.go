@@ -30,14 +30,14 @@ func (q *Queue) Pick(now time.Time, decide func(Item) Decision) {
 	at := unixNanos(now)
 	q.promote(at)
 	q.collect()
-	q.offering.clear()
+	q.offering.Clear()
 	for _, d := range q.busy {
 		d.open()
 		if d.advance(q, at) {
-			q.offering.push(d)
+			q.offering.Push(d)
 		}
 	}
-	for d := q.offering.top(); d != nil; d = q.offering.top() {
+	for d := q.offering.Top(); d != nil; d = q.offering.Top() {
 		e := d.next
 		switch decide(e.item) {
 		case Take:
@@ -50,13 +50,13 @@ func (q *Queue) Pick(now time.Time, decide func(Item) Decision) {
 		case SkipLane:
 			e.lane.closed = true
 		default:
-			q.offering.clear()
+			q.offering.Clear()
 			continue
 		}
 		if d.advance(q, at) {
-			q.offering.fix(d)
+			q.offering.Fix(d)
 		} else {
-			q.offering.remove(d)
+			q.offering.Remove(d)
 		}
 	}
 	q.sweep()

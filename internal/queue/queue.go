@@ -4,7 +4,10 @@
 package queue
 
 import (
+	"math/rand/v2"
 	"time"
+
+	"github.com/eco2-team/scan-operator/internal/heap"
 )
 
 // Queue is the fair queue. Create it with New. It is not safe for concurrent
@@ -26,22 +29,23 @@ type Queue struct {
 	index map[string]*entry
 	lanes map[Lane]*lane
 	// delayed holds the items that back off, the next one due on top.
-	delayed heap[entry]
+	delayed heap.Heap[entry]
 
 	domains map[string]*domain
 	// busy holds the domains with lanes, parked those without, the one parked
 	// first on top.
 	busy   []*domain
-	parked heap[domain]
+	parked heap.Heap[domain]
 	parks  uint64
 	// newlyParked holds the domains that were parked since the last Pick.
 	newlyParked []*domain
 	// offering holds the domains with something to offer in this Pick.
-	offering heap[domain]
+	offering heap.Heap[domain]
 
 	idleUsers int
 
-	seed uint64
+	// random shapes the trees and nothing else, so its sequence is the same on every run.
+	random *rand.PCG
 }
 
 // New returns an empty queue.
@@ -55,12 +59,13 @@ func New(opts ...Option) *Queue {
 		straddle:  maxStraddle,
 		index:     map[string]*entry{},
 		lanes:     map[Lane]*lane{},
-		delayed:   heap[entry]{less: dueBefore, place: func(e *entry) *int { return &e.due }},
+		delayed:   heap.New(dueBefore, func(e *entry) *int { return &e.due }),
 		domains:   map[string]*domain{},
+		random:    rand.NewPCG(1, 2),
 	}
 	place := func(d *domain) *int { return &d.index }
-	q.parked = heap[domain]{less: func(a, b *domain) bool { return a.parkedAt < b.parkedAt }, place: place}
-	q.offering = heap[domain]{less: offeredBefore, place: func(d *domain) *int { return &d.turn }}
+	q.parked = heap.New(func(a, b *domain) bool { return a.parkedAt < b.parkedAt }, place)
+	q.offering = heap.New(offeredBefore, func(d *domain) *int { return &d.turn })
 	for _, opt := range opts {
 		opt(q)
 	}
@@ -78,7 +83,7 @@ func (q *Queue) Upsert(item Item, now time.Time) {
 	e, known := q.index[item.Key]
 	if !known {
 		e = &entry{item: item, arrival: unixNanos(item.Arrival), state: state}
-		e.node.height = q.random()
+		e.node.height = q.height()
 		q.index[item.Key] = e
 		q.place(e)
 		return
@@ -170,14 +175,5 @@ func (q *Queue) Ready(namespace, stage string) int {
 	return n
 }
 
-// random returns the next number of a xorshift sequence. It only shapes trees,
-// so it need not be unpredictable and is the same on every run.
-func (q *Queue) random() uint32 {
-	if q.seed == 0 {
-		q.seed = 0x9e3779b97f4a7c15
-	}
-	q.seed ^= q.seed << 13
-	q.seed ^= q.seed >> 7
-	q.seed ^= q.seed << 17
-	return uint32(q.seed >> 32)
-}
+// height draws the height of a tree's node.
+func (q *Queue) height() uint32 { return uint32(q.random.Uint64() >> 32) }

@@ -91,7 +91,7 @@ func (s *Scheduler) setPool(obj *v1alpha1.WorkerPool) {
 	name := types.NamespacedName{Namespace: obj.Namespace, Name: obj.Name}
 	p := s.pools[name]
 	if p == nil {
-		p = &pool{name: name, charged: map[string]float64{}}
+		p = &pool{name: name, workers: newWorkerSet(), charged: map[string]float64{}}
 		s.pools[name] = p
 		for _, w := range s.workers { // workers may have been seen before their pool
 			if w.Name.Namespace == name.Namespace && w.Pool == name.Name {

@@ -7,17 +7,23 @@ import (
 	"iter"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/heap"
 )
 
 // workerSet holds the workers of a pool: those with the pool's own settings and those with its canary settings.
 type workerSet struct {
-	stable, canary workerHeap
+	stable, canary heap.Heap[worker]
 	// canaryCredit is what the canary workers are still due, in hundredths of an assignment.
 	canaryCredit int32
 }
 
+func newWorkerSet() workerSet {
+	index := func(w *worker) *int { return &w.index }
+	return workerSet{stable: heap.New(pickedBefore, index), canary: heap.New(pickedBefore, index)}
+}
+
 // heapOf is the heap that a worker belongs to.
-func (ws *workerSet) heapOf(w *worker) *workerHeap {
+func (ws *workerSet) heapOf(w *worker) *heap.Heap[worker] {
 	if w.Canary {
 		return &ws.canary
 	}
@@ -27,8 +33,8 @@ func (ws *workerSet) heapOf(w *worker) *workerHeap {
 // all yields the workers, in no particular order.
 func (ws *workerSet) all() iter.Seq[*worker] {
 	return func(yield func(*worker) bool) {
-		for _, h := range []workerHeap{ws.stable, ws.canary} {
-			for _, w := range h {
+		for _, h := range []*heap.Heap[worker]{&ws.stable, &ws.canary} {
+			for w := range h.All() {
 				if !yield(w) {
 					return
 				}
@@ -37,17 +43,17 @@ func (ws *workerSet) all() iter.Seq[*worker] {
 	}
 }
 
-func (ws *workerSet) len() int { return len(ws.stable) + len(ws.canary) }
+func (ws *workerSet) len() int { return ws.stable.Len() + ws.canary.Len() }
 
 // next returns the worker for the next scan: the least loaded one of the group whose turn it is, or nil. A full canary
 // group is passed over, so that no scan waits for it. A full stable group is not, so that the canary never exceeds its
 // share, unless there are only canary workers.
 func (ws *workerSet) next(c *v1alpha1.CanaryWorkers) *worker {
-	canary, stable := ws.canary.first(), ws.stable.first()
+	canary, stable := firstFree(&ws.canary), firstFree(&ws.stable)
 	switch {
-	case canaryWeight(c) == 0 && ws.stable.active():
+	case canaryWeight(c) == 0 && anyActive(&ws.stable):
 		return stable
-	case canary != nil && (ws.canaryCredit+canaryWeight(c) >= 100 || !ws.stable.active()):
+	case canary != nil && (ws.canaryCredit+canaryWeight(c) >= 100 || !anyActive(&ws.stable)):
 		return canary
 	default:
 		return stable
@@ -71,17 +77,17 @@ func canaryWeight(c *v1alpha1.CanaryWorkers) int32 {
 	return *c.WeightPercent
 }
 
-// first is the least loaded worker that has a free slot, or nil.
-func (h workerHeap) first() *worker {
-	if len(h) == 0 || !h[0].free() {
-		return nil
+// firstFree is the least loaded worker that has a free slot, or nil.
+func firstFree(h *heap.Heap[worker]) *worker {
+	if w := h.Top(); w != nil && w.free() {
+		return w
 	}
-	return h[0]
+	return nil
 }
 
-// active reports whether there is a worker that is not draining.
-func (h workerHeap) active() bool {
-	for _, w := range h {
+// anyActive reports whether there is a worker that is not draining.
+func anyActive(h *heap.Heap[worker]) bool {
+	for w := range h.All() {
 		if !w.Draining {
 			return true
 		}

@@ -4,7 +4,6 @@
 package scheduler
 
 import (
-	"container/heap"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -71,36 +70,12 @@ func (w *worker) free() bool {
 	return !w.Draining && w.inFlight < w.Capacity && w.alone == (types.NamespacedName{})
 }
 
-// workerHeap orders the active workers of a pool, least loaded first.
-type workerHeap []*worker
-
-func (h workerHeap) Len() int { return len(h) }
-func (h workerHeap) Less(i, j int) bool {
-	a, b := h[i], h[j]
+// pickedBefore orders the workers of a pool: those with a free slot first, least loaded first.
+func pickedBefore(a, b *worker) bool {
 	if af, bf := a.free(), b.free(); af != bf {
 		return af
 	}
 	return lessLoaded(a, b)
-}
-
-func (h workerHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *workerHeap) Push(x any) {
-	w := x.(*worker) //nolint:forcetypeassert // only workers are pushed
-	w.index = len(*h)
-	*h = append(*h, w)
-}
-
-func (h *workerHeap) Pop() any {
-	old := *h
-	w := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	w.index = -1
-	return w
 }
 
 // WorkerChanged registers a worker or processes its renewal.
@@ -241,15 +216,15 @@ func (s *Scheduler) reheap(w *worker) {
 	switch {
 	case p == nil:
 	case w.index < 0:
-		heap.Push(p.workers.heapOf(w), w)
+		p.workers.heapOf(w).Push(w)
 	default:
-		heap.Fix(p.workers.heapOf(w), w.index)
+		p.workers.heapOf(w).Fix(w)
 	}
 }
 
 func (s *Scheduler) unheap(w *worker) {
 	if p := s.pools[types.NamespacedName{Namespace: w.Name.Namespace, Name: w.Pool}]; p != nil && w.index >= 0 {
-		heap.Remove(p.workers.heapOf(w), w.index)
+		p.workers.heapOf(w).Remove(w)
 	}
 	w.index = -1
 }
