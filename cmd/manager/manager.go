@@ -20,7 +20,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
-	"github.com/eco2-team/scan-operator/controllers"
+	"github.com/eco2-team/scan-operator/internal/kube"
 )
 
 // newManager returns controller-runtime's manager. It makes no request: a manager starts while the API server is down.
@@ -37,7 +37,7 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 	electionConfig.QPS, electionConfig.Burst = 10, 20 // its own limiter: a busy scheduler must not cost the lead
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		MapperProvider:                controllers.RESTMapper,
+		MapperProvider:                kube.MapperProvider,
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        o.probeAddr,
 		LeaderElection:                o.leaderElect,

@@ -8,13 +8,12 @@ import (
 	"fmt"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/kube"
 )
 
 // Rate limit of the requests for the Lease: a renewal every five seconds, and its retries.
@@ -30,15 +29,7 @@ func newClients(config *rest.Config, o options) (work client.WithWatch, leases c
 	if err := errors.Join(v1alpha1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
 		return nil, nil, fmt.Errorf("register the API types: %w", err)
 	}
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, coordinationv1.SchemeGroupVersion})
-	for _, gvk := range []schema.GroupVersionKind{
-		v1alpha1.GroupVersion.WithKind("ScanRequest"),
-		v1alpha1.GroupVersion.WithKind("TokenBudget"),
-		coordinationv1.SchemeGroupVersion.WithKind("Lease"),
-	} {
-		mapper.Add(gvk, meta.RESTScopeNamespace)
-	}
-	options := client.Options{Scheme: scheme, Mapper: mapper}
+	options := client.Options{Scheme: scheme, Mapper: kube.RESTMapper()}
 
 	config = rest.CopyConfig(config)
 	config.UserAgent = "scan-worker"

@@ -8,15 +8,14 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	apischema "k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/kube"
 )
 
 // Backend is one namespace of a cluster: a watch of its scans and budgets, and a client for the rest.
@@ -39,12 +38,7 @@ func NewBackend(config *rest.Config, scheme *runtime.Scheme, namespace string) (
 	if err != nil {
 		return nil, fmt.Errorf("make an HTTP client for the API server: %w", err)
 	}
-	// The kinds are known: discovery would make the API server a condition of starting.
-	mapper := meta.NewDefaultRESTMapper([]apischema.GroupVersion{v1alpha1.GroupVersion})
-	// The list kind is asked for when a list is read from the watch.
-	for _, kind := range []string{"ScanRequest", "TokenBudget", "TokenBudgetList"} {
-		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeNamespace)
-	}
+	mapper := kube.RESTMapper()
 	options := CacheOptions(namespace)
 	options.HTTPClient, options.Scheme, options.Mapper = httpClient, scheme, mapper
 	watched, err := cache.New(config, options)

@@ -1,7 +1,14 @@
 // Copyright The scan-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kube finds the API server for the programs that are its clients.
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kube has what the programs share as clients of the Kubernetes API: how they find it, wait for it while it is
+// down, and map kinds to resources.
 package kube
 
 import (
@@ -14,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/eco2-team/scan-operator/internal/cli"
-	"github.com/eco2-team/scan-operator/internal/rewatch"
 )
 
 // BindFlags declares --kubeconfig.
@@ -24,13 +30,13 @@ func BindFlags(fs *flag.FlagSet) {
 		"Empty means $KUBECONFIG, then the cluster that the program's pod is in, then ~/.kube/config."
 }
 
-// Config returns the access to the API server that the flags and the environment describe. Watches begin again soon
-// after the API server was away.
+// Config returns the access to the API server that the flags and the environment describe. Its
+// clients retry watches until the API server is reachable.
 func Config(log logr.Logger) (*rest.Config, error) {
 	found, err := config.GetConfig()
 	if err != nil {
 		return nil, cli.Misconfigured(fmt.Errorf("find the API server: %w; set --kubeconfig or run in a cluster", err))
 	}
-	rewatch.Soon(found, clock.RealClock{}, log.WithName("apiserver"))
+	retryWatches(found, clock.RealClock{}, log.WithName("apiserver"))
 	return found, nil
 }

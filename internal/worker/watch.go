@@ -7,13 +7,11 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,12 +19,9 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// watchBackoff is the time between attempts to start a watch. The default of client-go grows to a minute; scans that
-// wait for a worker cost more than one request every five seconds.
-var watchBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 5 * time.Second}
-
 // mirror keeps store equal to the objects of example's kind in a namespace until ctx ends. A nil selector selects all of
-// them. The store's methods are called one at a time, in the order of the changes.
+// them. The store's methods are called one at a time, in the order of the changes. The client's transport retries watches
+// after an outage of the API server: see kube.Config.
 func mirror(ctx context.Context, c client.WithWatch, namespace string, example client.Object, newList func() client.ObjectList, selector fields.Selector, store cache.ReflectorStore) {
 	options := func(raw *metav1.ListOptions) *client.ListOptions {
 		// The fields of client.ListOptions replace those of the raw options, so the paging must be copied.
@@ -43,8 +38,7 @@ func mirror(ctx context.Context, c client.WithWatch, namespace string, example c
 			return c.Watch(ctx, newList(), options(&raw))
 		},
 	}, c)
-	backoff := watchBackoff
-	cache.NewReflectorWithOptions(source, example, store, cache.ReflectorOptions{Backoff: &backoff}).RunWithContext(ctx)
+	cache.NewReflectorWithOptions(source, example, store, cache.ReflectorOptions{}).RunWithContext(ctx)
 }
 
 // syncedStore is a store that signals when it was first filled.

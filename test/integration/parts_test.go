@@ -22,6 +22,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/controllers"
 	"github.com/eco2-team/scan-operator/controllers/workerpool"
+	"github.com/eco2-team/scan-operator/internal/kube"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 	llm "github.com/eco2-team/scan-operator/internal/provider"
@@ -51,7 +52,7 @@ func (w *world) startManager(o managerOptions) (stop func()) {
 	config := unlimited(controlPlane.As(w.namespace, testenv.AccountManager))
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		MapperProvider:                controllers.RESTMapper,
+		MapperProvider:                kube.MapperProvider,
 		Logger:                        w.logs.logger("manager"),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		LeaderElection:                true,

@@ -65,7 +65,7 @@ func TestStartBeforeTheAPIServer(t *testing.T) {
 		}
 		address, _ := line[p.address[len(p.address)-1]].(string)
 		probes[name] = "http://" + address
-		started[name].awaitLine("the API server refuses connections")
+		started[name].awaitLine("cannot connect to the API server")
 		if got := get(t, probes[name]+"/healthz"); got != http.StatusOK {
 			t.Errorf("%s: health without an API server = %d, want 200", name, got)
 		}

@@ -1,7 +1,13 @@
 // Copyright The scan-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
 
 import (
 	"net/http"
@@ -16,10 +22,9 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// RESTMapper knows where the API server serves the kinds that the controllers use. All are namespaced and known
-// beforehand: asking the API server for them, as managers do by default, would make it a condition of starting. Its
-// arguments are those of ctrl.Options.MapperProvider, which it is for.
-func RESTMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+// RESTMapper maps the kinds that the programs use to their resources. All are namespaced and known beforehand: discovery,
+// the default, would keep a program from starting while the API server is down.
+func RESTMapper() meta.RESTMapper {
 	kinds := map[schema.GroupVersion][]string{
 		v1alpha1.GroupVersion:             {"ScanRequest", "TokenBudget", "WorkerPool"},
 		appsv1.SchemeGroupVersion:         {"Deployment"},
@@ -30,9 +35,12 @@ func RESTMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	for version, names := range kinds {
 		for _, name := range names {
 			mapper.Add(version.WithKind(name), meta.RESTScopeNamespace)
-			// A list read from a cache is asked for by its own kind.
+			// A list that is read from a cache is looked up by its own kind.
 			mapper.Add(version.WithKind(name+"List"), meta.RESTScopeNamespace)
 		}
 	}
-	return mapper, nil
+	return mapper
 }
+
+// MapperProvider returns RESTMapper. It is a MapperProvider of ctrl.Options.
+func MapperProvider(*rest.Config, *http.Client) (meta.RESTMapper, error) { return RESTMapper(), nil }

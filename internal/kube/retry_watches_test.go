@@ -1,13 +1,22 @@
 // Copyright The scan-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package rewatch
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,9 +28,10 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
-// server refuses connections for a number of requests, and then fails or answers.
+// server refuses connections for a number of requests, and then fails or responds.
 type server struct {
 	refusals int
+	refusal  error // default: ECONNREFUSED
 	then     error
 	asked    int
 }
@@ -30,7 +40,7 @@ func (s *server) RoundTrip(*http.Request) (*http.Response, error) {
 	s.asked++
 	switch {
 	case s.asked <= s.refusals:
-		return nil, syscall.ECONNREFUSED
+		return nil, cmp.Or(s.refusal, error(syscall.ECONNREFUSED))
 	case s.then != nil:
 		return nil, s.then
 	default:
@@ -38,7 +48,7 @@ func (s *server) RoundTrip(*http.Request) (*http.Response, error) {
 	}
 }
 
-func TestSoon(t *testing.T) {
+func TestRetryWatches(t *testing.T) {
 	const path = "https://kubernetes/apis/scan.growbin.app/v1alpha1/scanrequests"
 	for name, tc := range map[string]struct {
 		method, url string
@@ -53,6 +63,14 @@ func TestSoon(t *testing.T) {
 			method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 2, then: syscall.ECONNRESET},
 			wantAsked: 3, wantErr: syscall.ECONNRESET, wantLines: 1,
 		},
+		"a host that is down": {
+			method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 2, refusal: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}},
+			wantAsked: 3, wantLines: 2,
+		},
+		"a name that is not resolved": {
+			method: http.MethodGet, url: path + "?watch=true", server: server{refusals: 2, refusal: &net.OpError{Op: "dial", Err: &net.DNSError{}}},
+			wantAsked: 3, wantLines: 2,
+		},
 		"one without an outage":  {method: http.MethodGet, url: path + "?watch=true", wantAsked: 1},
 		"a list fails at once":   {method: http.MethodGet, url: path, server: server{refusals: 1}, wantAsked: 1, wantErr: syscall.ECONNREFUSED},
 		"a create fails at once": {method: http.MethodPost, url: path + "?watch=true", server: server{refusals: 1}, wantAsked: 1, wantErr: syscall.ECONNREFUSED},
@@ -61,7 +79,7 @@ func TestSoon(t *testing.T) {
 			clk := clocktesting.NewFakeClock(time.Unix(0, 0))
 			config := &rest.Config{Transport: &tc.server}
 			var lines []string
-			Soon(config, clk, funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
+			retryWatches(config, clk, funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{}))
 			next, err := rest.TransportFor(config)
 			if err != nil {
 				t.Fatal(err)
@@ -93,7 +111,7 @@ func TestSoon(t *testing.T) {
 					return
 				default:
 					if clk.HasWaiters() {
-						clk.Step(2 * interval)
+						clk.Step(2 * retryInterval)
 					}
 				}
 			}
@@ -101,7 +119,7 @@ func TestSoon(t *testing.T) {
 	}
 }
 
-func TestSoonEndsWithItsRequest(t *testing.T) {
+func TestRetryWatchesEndsWithTheRequest(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(0, 0))
 	ctx, cancel := context.WithCancel(t.Context())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://kubernetes/api/v1/pods?watch=true", http.NoBody)
