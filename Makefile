@@ -12,6 +12,7 @@ BIN := $(ROOT)/bin
 K8S := $(BIN)/k8s
 CONTROLLER_GEN := $(BIN)/controller-gen
 GOLANGCI_LINT := $(BIN)/golangci-lint
+KUBE_API_LINT := $(BIN)/golangci-lint-kal
 HEADER := hack/boilerplate.go.txt
 
 # The product's programs, and those that the local stack and the tests start.
@@ -90,7 +91,7 @@ k8s: ## Build etcd, kube-apiserver, kube-controllers and kubectl into bin/k8s (o
 	@dev/controlplane/build.sh $(K8S)
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) ## Build the pinned code generator and linter into bin/.
+tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) $(KUBE_API_LINT) ## Build the pinned code generator and linters into bin/.
 
 .PHONY: clean
 clean: ## Remove the product's programs and the local state; keep bin/k8s and the tools.
@@ -124,8 +125,8 @@ lint: $(GOLANGCI_LINT) lint-api ## Run golangci-lint and the API conventions.
 	$(GOLANGCI_LINT) run
 
 .PHONY: lint-api
-lint-api: ## Check the API types against the conventions of Kubernetes.
-	@go run ./hack/apilint ./api/v1alpha1
+lint-api: $(KUBE_API_LINT) ## Check the API types against the conventions of Kubernetes.
+	$(KUBE_API_LINT) run -c .golangci-kal.yml ./api/v1alpha1/
 
 .PHONY: verify
 verify: $(CONTROLLER_GEN) ## Fail if generated files or go.mod files are out of date.
@@ -137,3 +138,6 @@ $(CONTROLLER_GEN): hack/tools/gen/go.mod hack/tools/gen/go.sum
 
 $(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum
 	@hack/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint $@
+
+$(KUBE_API_LINT): hack/tools/kal/go.mod hack/tools/kal/go.sum
+	@hack/tools/build.sh kal sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter $@

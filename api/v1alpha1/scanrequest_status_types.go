@@ -60,16 +60,19 @@ type Assignment struct {
 	Worker string `json:"worker,omitempty"`
 
 	// pool is the WorkerPool the worker belongs to.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Pool string `json:"pool,omitempty"`
 
 	// budget is the TokenBudget that pays. Empty for a stage that needs no tokens.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Budget string `json:"budget,omitempty"`
 
 	// model is the model to call. Empty for a stage that needs no tokens.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	Model string `json:"model,omitempty"`
@@ -80,12 +83,12 @@ type Assignment struct {
 	Attempt int32 `json:"attempt,omitempty"`
 
 	// reservedTokens is what was taken from the budget for this call: prompt, image and maxOutputTokens.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ReservedTokens int64 `json:"reservedTokens,omitempty"`
 
 	// maxOutputTokens is the output limit to send with the call.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	MaxOutputTokens int32 `json:"maxOutputTokens,omitempty"`
 
@@ -127,61 +130,72 @@ const (
 )
 
 // TokenUsage is what a stage reserved and what it used.
+//
+// +kubebuilder:validation:MinProperties=1
 type TokenUsage struct {
 	// reserved is what was taken from the budget before the call, all attempts together.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Reserved int64 `json:"reserved,omitempty"`
 
 	// input is the number of input tokens the provider reported, cached ones included.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Input int64 `json:"input,omitempty"`
 
 	// cachedInput is the part of input that the provider had cached.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	CachedInput int64 `json:"cachedInput,omitempty"`
 
 	// output is the number of output tokens the provider reported.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Output int64 `json:"output,omitempty"`
 }
 
 // RateLimitObservation is what the provider's x-ratelimit headers said of a budget, fixed by the provider when
 // it admitted the call. Zero limits mean that the headers were missing.
+//
+// +kubebuilder:validation:MinProperties=0
 type RateLimitObservation struct {
 	// sentAt is when the call was sent.
 	// +optional
 	SentAt metav1.MicroTime `json:"sentAt,omitzero"`
 
 	// limitTokens is x-ratelimit-limit-tokens.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	LimitTokens int64 `json:"limitTokens,omitempty"`
 
 	// remainingTokens is x-ratelimit-remaining-tokens.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RemainingTokens int64 `json:"remainingTokens,omitempty"`
 
 	// limitRequests is x-ratelimit-limit-requests.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	LimitRequests int64 `json:"limitRequests,omitempty"`
 
 	// remainingRequests is x-ratelimit-remaining-requests.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RemainingRequests int64 `json:"remainingRequests,omitempty"`
 
 	// resetRequestsMilliseconds is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
 	// requests it tells whether the limit is per minute or per day.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ResetRequestsMilliseconds int64 `json:"resetRequestsMilliseconds,omitempty"`
 
 	// projectLimitTokens is x-ratelimit-limit-project-tokens, where a project limit applies.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ProjectLimitTokens int64 `json:"projectLimitTokens,omitempty"`
 
 	// projectRemainingTokens is x-ratelimit-remaining-project-tokens, where a project limit applies.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ProjectRemainingTokens int64 `json:"projectRemainingTokens,omitempty"`
 }
@@ -240,12 +254,13 @@ type StageFailure struct {
 	Class FailureClass `json:"class,omitempty"`
 
 	// code is the provider's own error code, if it gave one.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	Code string `json:"code,omitempty"`
 
 	// retryAfterMilliseconds is the least time to wait that the provider asked for.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RetryAfterMilliseconds int64 `json:"retryAfterMilliseconds,omitempty"`
 
@@ -266,18 +281,19 @@ type StageStatus struct {
 
 	// attempts counts the tries that were the stage's own fault or success. Rate limiting and lost workers do
 	// not count.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
 	// losses counts the workers that were lost while they ran the stage. A stage with three losses runs alone on a
 	// worker; a fourth one ends the scan.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Losses int32 `json:"losses,omitempty"`
 
 	// assignmentID is the id of the latest assignment of the stage. An assignment whose id is here and which is not
 	// the current one has ended.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	AssignmentID string `json:"assignmentID,omitempty"`
@@ -291,16 +307,19 @@ type StageStatus struct {
 	FinishedAt metav1.MicroTime `json:"finishedAt,omitzero"`
 
 	// worker is the identity of the worker that had the latest try.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Worker string `json:"worker,omitempty"`
 
 	// budget is the TokenBudget that paid for the latest try.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Budget string `json:"budget,omitempty"`
 
 	// model is the model that was called in the latest try.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	Model string `json:"model,omitempty"`
@@ -318,6 +337,7 @@ type StageStatus struct {
 	Failure *StageFailure `json:"failure,omitempty"`
 
 	// message says for people how the latest try ended, at most 512 bytes.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Message string `json:"message,omitempty"`
@@ -326,16 +346,19 @@ type StageStatus struct {
 // Classification is what the vision stage saw, in terms of the knowledge pack's taxonomy.
 type Classification struct {
 	// majorCategory is the class of waste.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +required
 	MajorCategory string `json:"majorCategory,omitempty"`
 
 	// middleCategory is the material or kind within the class. Empty where the class has none.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	MiddleCategory string `json:"middleCategory,omitempty"`
 
 	// minorCategory is the thing itself, in the model's words.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	MinorCategory string `json:"minorCategory,omitempty"`
@@ -344,24 +367,30 @@ type Classification struct {
 // DisposalRules is the entry of the knowledge pack the answer is grounded in.
 type DisposalRules struct {
 	// id is the entry's identifier in the knowledge pack.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +required
 	ID string `json:"id,omitempty"`
 
 	// title is the entry's name for people.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	Title string `json:"title,omitempty"`
 
 	// steps are the disposal steps, in order.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MinLength=0
 	// +kubebuilder:validation:items:MaxLength=512
 	// +listType=atomic
 	// +optional
 	Steps []string `json:"steps,omitempty"`
 
 	// exclusions are the things that look alike but belong elsewhere.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MinLength=0
 	// +kubebuilder:validation:items:MaxLength=512
 	// +listType=atomic
 	// +optional
@@ -369,22 +398,29 @@ type DisposalRules struct {
 }
 
 // Answer is the advice.
+//
+// +kubebuilder:validation:MinProperties=0
 type Answer struct {
 	// disposalSteps are the steps to take, in order.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MinLength=0
 	// +kubebuilder:validation:items:MaxLength=512
 	// +listType=atomic
 	// +optional
 	DisposalSteps []string `json:"disposalSteps,omitempty"`
 
 	// insufficiencies are what the photo shows to be missing before the thing may be thrown away.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:items:MinLength=0
 	// +kubebuilder:validation:items:MaxLength=512
 	// +listType=atomic
 	// +optional
 	Insufficiencies []string `json:"insufficiencies,omitempty"`
 
 	// userAnswer is the advice in the user's language, at most 2000 characters.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2000
 	// +optional
 	UserAnswer string `json:"userAnswer,omitempty"`
@@ -393,34 +429,42 @@ type Answer struct {
 // Reward is the collectible character that was matched.
 type Reward struct {
 	// name is the character's name.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +required
 	Name string `json:"name,omitempty"`
 
 	// dialog is what the character says.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Dialog string `json:"dialog,omitempty"`
 
 	// matchReason says why this character was matched.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	MatchReason string `json:"matchReason,omitempty"`
 
 	// type is the character's kind.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	Type string `json:"type,omitempty"`
 }
 
 // ScanResult is what the finished stages found. It grows stage by stage.
+//
+// +kubebuilder:validation:MinProperties=0
 type ScanResult struct {
 	// classification is the outcome of vision.
 	// +optional
 	Classification *Classification `json:"classification,omitempty"`
 
 	// situationTags describe the state of the thing in the photo.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=0
 	// +kubebuilder:validation:items:MaxLength=64
 	// +listType=atomic
 	// +optional
@@ -454,10 +498,10 @@ type RetryStatus struct {
 	// +required
 	After metav1.MicroTime `json:"after,omitzero"`
 
-	// delayMillis is the time from the failure to after. It is what is waited, so that clocks may differ.
-	// +kubebuilder:validation:Minimum=0
+	// delayMilliseconds is the time from the failure to after. It is what is waited, so that clocks may differ.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
-	DelayMillis int64 `json:"delayMillis,omitempty"`
+	DelayMilliseconds int64 `json:"delayMilliseconds,omitempty"`
 
 	// since is when the first of these attempts failed.
 	// +optional
@@ -465,28 +509,33 @@ type RetryStatus struct {
 }
 
 // Summary is what kubectl prints. It is derived from the rest of the status in one function.
+//
+// +kubebuilder:validation:MinProperties=1
 type Summary struct {
 	// stage is the stage that runs or is next. Empty when the scan has finished.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16
 	// +optional
 	Stage string `json:"stage,omitempty"`
 
 	// category is the class of waste, major and middle.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=260
 	// +optional
 	Category string `json:"category,omitempty"`
 
 	// tokens is the number of tokens the provider reported for all stages together.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Tokens int64 `json:"tokens,omitempty"`
 
 	// durationMilliseconds is the time from acceptance to the end. Absent until the scan has finished.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
 
 	// reason is the reason of the condition that matters now.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	Reason string `json:"reason,omitempty"`
@@ -495,11 +544,13 @@ type Summary struct {
 // ScanRequestStatus is where the scan stands. The API server itself keeps what is final: a finished scan stays
 // as it ended, and a stage that is done stays done.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.finishedAt) || (has(self.finishedAt) && self.finishedAt == oldSelf.finishedAt && self.phase == oldSelf.phase)",message="a finished scan is final"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.stages) || oldSelf.stages.all(o, !(o.state in ['Succeeded', 'Skipped']) || (has(self.stages) && self.stages.exists(s, s.name == o.name && s.state == o.state)))",message="a finished stage is never run again"
 // +kubebuilder:validation:XValidation:rule="!(has(self.finishedAt) && has(self.assignment))",message="a finished scan has no assignment"
 type ScanRequestStatus struct {
 	// conditions are Admitted, VisionCompleted, RuleCompleted, AnswerCompleted, RewardCompleted and Finished.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type
@@ -521,7 +572,7 @@ type ScanRequestStatus struct {
 	FinishedAt metav1.MicroTime `json:"finishedAt,omitzero"`
 
 	// waitedMilliseconds is the time the scan spent waiting for a worker so far, all stages together.
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	WaitedMilliseconds int64 `json:"waitedMilliseconds,omitempty"`
 
@@ -530,6 +581,7 @@ type ScanRequestStatus struct {
 	Assignment *Assignment `json:"assignment,omitempty"`
 
 	// stages are the records of the stages that have begun.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=4
 	// +listType=map
 	// +listMapKey=name

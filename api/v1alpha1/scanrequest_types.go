@@ -40,20 +40,23 @@ type ScanRequestSpec struct {
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ''",message="imageURL must be an absolute http or https URL"
 	// +required
-	ImageURL string `json:"imageURL"`
+	ImageURL string `json:"imageURL,omitempty"`
 
 	// userInput is what the user asked about the photo, at most 4000 characters.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4000
 	// +optional
 	UserInput string `json:"userInput,omitempty"`
 
 	// model is the model to call in both language model stages. Default: the model of the pool that runs the stage.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._:/-]*$`
 	// +optional
 	Model string `json:"model,omitempty"`
 
 	// userID is the user the scan is run for, at most 128 characters. Tokens are shared fairly between users.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	UserID string `json:"userID,omitempty"`
@@ -63,7 +66,7 @@ type ScanRequestSpec struct {
 	// +kubebuilder:validation:Maximum=1000
 	// +kubebuilder:default=0
 	// +optional
-	Priority int32 `json:"priority"`
+	Priority *int32 `json:"priority,omitempty"`
 
 	// deadlineSeconds is how long after its creation the scan may take. A scan that takes longer ends as Failed
 	// with reason DeadlineExceeded. 1 to 86400, default 300.

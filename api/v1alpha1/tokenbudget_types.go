@@ -64,6 +64,7 @@ const (
 type TokenBudgetSpec struct {
 	// endpoint is the provider's base URL up to and including the version, for example
 	// https://api.openai.com/v1. Default: the manager's --default-endpoint, which is OpenAI's unless set.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ''",message="endpoint must be an absolute http or https URL"
 	// +optional
@@ -114,63 +115,82 @@ type TokenBudgetSpec struct {
 }
 
 // BudgetLimits are the limits in force.
+//
+// +kubebuilder:validation:MinProperties=1
 type BudgetLimits struct {
 	// tokensPerMinute is the token limit.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	TokensPerMinute int64 `json:"tokensPerMinute,omitempty"`
 
 	// requestsPerMinute is the request limit.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RequestsPerMinute int64 `json:"requestsPerMinute,omitempty"`
 
 	// requestsPerDay is the provider's request limit per day, where its headers show one.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RequestsPerDay int64 `json:"requestsPerDay,omitempty"`
 
 	// ratePercent is the part of the limits that is used now. Below targetUtilizationPercent while the budget
 	// recovers from a "slow down".
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RatePercent int32 `json:"ratePercent,omitempty"`
 }
 
 // BudgetUsage is what the budget is being used for now.
+//
+// +kubebuilder:validation:MinProperties=1
 type BudgetUsage struct {
 	// tokensLastMinute is the number of tokens charged in the last 60 seconds.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	TokensLastMinute int64 `json:"tokensLastMinute,omitempty"`
 
 	// requestsLastMinute is the number of calls sent in the last 60 seconds.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RequestsLastMinute int64 `json:"requestsLastMinute,omitempty"`
 
 	// reservedTokens is the sum of the reservations of running calls.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ReservedTokens int64 `json:"reservedTokens,omitempty"`
 
 	// inFlight is the number of running calls.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	InFlight int32 `json:"inFlight,omitempty"`
 
 	// utilizationPercent is tokensLastMinute in percent of the token limit.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	UtilizationPercent int32 `json:"utilizationPercent,omitempty"`
 }
 
 // BudgetTotals are counters since the budget was created.
+//
+// +kubebuilder:validation:MinProperties=1
 type BudgetTotals struct {
 	// calls is the number of finished calls.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Calls int64 `json:"calls,omitempty"`
 
 	// inputTokens is the number of input tokens the provider reported.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	InputTokens int64 `json:"inputTokens,omitempty"`
 
 	// cachedInputTokens is the part of inputTokens that was cached.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	CachedInputTokens int64 `json:"cachedInputTokens,omitempty"`
 
 	// outputTokens is the number of output tokens the provider reported.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	OutputTokens int64 `json:"outputTokens,omitempty"`
 }
@@ -182,6 +202,7 @@ type ThrottleCount struct {
 	Kind FailureClass `json:"kind,omitempty"`
 
 	// count is how often it happened since the budget was created.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Count int64 `json:"count,omitempty"`
 }
@@ -193,14 +214,17 @@ type BucketSnapshot struct {
 	At metav1.MicroTime `json:"at,omitzero"`
 
 	// tokens is what was left of the token bucket, of the project's where that was less.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Tokens int64 `json:"tokens,omitempty"`
 
 	// requests is what was left of the request bucket.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Requests int64 `json:"requests,omitempty"`
 
 	// requestWindowSeconds is the window of the request limit: 60, or 86400 where the provider limits by day.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	RequestWindowSeconds int32 `json:"requestWindowSeconds,omitempty"`
 }
@@ -213,6 +237,7 @@ type CallEstimate struct {
 	Stage StageName `json:"stage,omitempty"`
 
 	// model is the model of the calls.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +required
 	Model string `json:"model,omitempty"`
@@ -220,34 +245,41 @@ type CallEstimate struct {
 	// chargeTokens is what one call takes from the token limit, on average: its prompt, its image and the whole
 	// stageDefaults.maxOutputTokens of the pool. tokensPerMinute over the sum of a scan's calls is the number of
 	// scans per minute that the limit allows.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ChargeTokens int64 `json:"chargeTokens,omitempty"`
 
 	// durationMilliseconds is how long one call takes, on average, in milliseconds. The budget keeps
 	// tokensPerMinute / 60000 * durationMilliseconds / chargeTokens calls of this kind busy at the same time.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
 
 	// inputTokens is the number of input tokens that the provider reports for one call, on average.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	InputTokens int64 `json:"inputTokens,omitempty"`
 
 	// outputTokens is the number of output tokens that the provider reports for one call, on average. Where
 	// stageDefaults.maxOutputTokens of the pool is far above, lowering it lets the limit feed more calls.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	OutputTokens int64 `json:"outputTokens,omitempty"`
 
 	// reservedPercent is what is reserved for a call, in percent of what the provider's published formula gives for
 	// it: 100 until the provider's headers prove that it charges more or less.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ReservedPercent int32 `json:"reservedPercent,omitempty"`
 
 	// chargeSamples is the number of measured charges that reservedPercent follows from: the latest ones, at most 16.
 	// A charge is measured by the headers of a call that found the token limit unused.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ChargeSamples int32 `json:"chargeSamples,omitempty"`
 
 	// calls is the number of calls this was learned from.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	Calls int64 `json:"calls,omitempty"`
 
@@ -264,14 +296,18 @@ type QuotaStatus struct {
 	PeriodStart metav1.MicroTime `json:"periodStart,omitzero"`
 
 	// usedTokens is what was used in the current period.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	UsedTokens int64 `json:"usedTokens,omitempty"`
 }
 
 // TokenBudgetStatus is where the budget stands. It is written at most every five seconds, and only when it
 // changed.
+//
+// +kubebuilder:validation:MinProperties=1
 type TokenBudgetStatus struct {
 	// conditions are Ready, Throttled and QuotaExhausted.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type
@@ -279,10 +315,12 @@ type TokenBudgetStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation of the spec that this status speaks of.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// endpoint is the base URL in force.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
@@ -300,6 +338,7 @@ type TokenBudgetStatus struct {
 	Totals BudgetTotals `json:"totals,omitzero"`
 
 	// throttles count the provider's rejections by kind.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=kind
@@ -312,6 +351,7 @@ type TokenBudgetStatus struct {
 
 	// estimates are what calls of the budget's models cost, by stage and model, as learned from all budgets: tokens
 	// and time per call. A new leader starts from them. At most 8, those used last.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=stage
@@ -356,6 +396,10 @@ type TokenBudget struct {
 	Spec TokenBudgetSpec `json:"spec,omitzero"`
 
 	// status is where the budget stands.
+	// ---
+	// It is written by patches of the leader alone, never by server-side apply, and is atomic for the reason that a scan's
+	// is: the names of its fields are not stored a second time as their owners.
+	// +structType=atomic
 	// +optional
 	Status TokenBudgetStatus `json:"status,omitzero"`
 }

@@ -27,6 +27,8 @@ type BudgetReference struct {
 }
 
 // StageDefaults are the settings of the pool's stages, where the scan does not set them.
+//
+// +kubebuilder:validation:MinProperties=1
 type StageDefaults struct {
 	// timeoutSeconds is how long one call may take. 1 to 3600, default 60.
 	// +kubebuilder:validation:Minimum=1
@@ -51,6 +53,7 @@ type StageDefaults struct {
 	MaxOutputTokens int32 `json:"maxOutputTokens,omitempty"`
 
 	// model is the model to call. Default: the first model of the first budget.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	Model string `json:"model,omitempty"`
@@ -62,18 +65,23 @@ type StageDefaults struct {
 }
 
 // WorkerTemplate overrides parts of the workers' pods.
+//
+// +kubebuilder:validation:MinProperties=0
 type WorkerTemplate struct {
 	// labels are added to the pods.
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// annotations are added to the pods.
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// image is the workers' image. Default: the manager's --worker-image.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Image string `json:"image,omitempty"`
@@ -84,6 +92,7 @@ type WorkerTemplate struct {
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
 	// imagePullSecrets are the Secrets with the registry's credentials.
+	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=name
@@ -95,6 +104,7 @@ type WorkerTemplate struct {
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
 	// env are environment variables added to the worker container.
+	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=64
 	// +listType=map
 	// +listMapKey=name
@@ -102,11 +112,13 @@ type WorkerTemplate struct {
 	Env []corev1.EnvVar `json:"env,omitempty"`
 
 	// nodeSelector selects the nodes the workers run on.
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=32
 	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
 	// tolerations are the taints the workers tolerate.
+	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=32
 	// +listType=atomic
 	// +optional
@@ -117,11 +129,13 @@ type WorkerTemplate struct {
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
 
 	// priorityClassName is the pods' priority class.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
 	// serviceAccountName is the account the workers run as. Default: the manager's --worker-service-account.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
@@ -131,7 +145,7 @@ type WorkerTemplate struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
 	// +optional
-	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
+	TerminationGracePeriodSeconds int64 `json:"terminationGracePeriodSeconds,omitempty"`
 }
 
 // CanaryWorkers are a part of a pool's workers that run with other settings, to be compared with the rest: metrics of
@@ -162,12 +176,13 @@ type WorkerPoolSpec struct {
 	Stages []StageName `json:"stages,omitempty"`
 
 	// budgets are the TokenBudgets that pay for the pool's calls. At most 16.
+	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:default={}
 	// +listType=map
 	// +listMapKey=name
 	// +optional
-	Budgets []BudgetReference `json:"budgets"`
+	Budgets []BudgetReference `json:"budgets,omitempty"`
 
 	// concurrencyPerWorker is the number of scans one worker runs at a time. 1 to 5000, default 100.
 	// +kubebuilder:validation:Minimum=1
@@ -202,7 +217,9 @@ type WorkerPoolSpec struct {
 	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior `json:"behavior,omitempty"`
 
 	// stageDefaults are the settings of the pool's stages, where the scan does not set them.
-	// +kubebuilder:default={}
+	// ---
+	// The default names one field, as it must not be empty; the fields' own defaults add the others.
+	// +kubebuilder:default={imageDetail: low}
 	// +optional
 	StageDefaults StageDefaults `json:"stageDefaults,omitzero"`
 
@@ -238,8 +255,11 @@ const (
 )
 
 // WorkerPoolStatus is where the pool stands.
+//
+// +kubebuilder:validation:MinProperties=1
 type WorkerPoolStatus struct {
 	// conditions are Ready, Progressing and ScalingLimited.
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=map
 	// +listMapKey=type
@@ -247,47 +267,57 @@ type WorkerPoolStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation of the spec that this status speaks of.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// replicas is the number of workers that exist.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
-	Replicas int32 `json:"replicas"`
+	Replicas *int32 `json:"replicas,omitempty"`
 
 	// readyReplicas is the number of workers that take work.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
-	ReadyReplicas int32 `json:"readyReplicas"`
+	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
 
 	// desiredReplicas is the number of workers wanted.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
-	DesiredReplicas int32 `json:"desiredReplicas"`
+	DesiredReplicas *int32 `json:"desiredReplicas,omitempty"`
 
 	// canaryReplicas is the number of workers, of those that exist, that run with spec.canary's settings.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	CanaryReplicas int32 `json:"canaryReplicas,omitempty"`
 
 	// tokensLastMinute is the number of tokens that the pool's budgets were charged in the last 60 seconds, by all pools
 	// that share them.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	TokensLastMinute int64 `json:"tokensLastMinute,omitempty"`
 
 	// tokensPerMinute is the sum of the token limits of the pool's budgets.
+	// +kubebuilder:validation:Minimum=1
 	// +optional
 	TokensPerMinute int64 `json:"tokensPerMinute,omitempty"`
 
 	// queued is the number of scans that wait for a stage of this pool.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
-	Queued int32 `json:"queued"`
+	Queued *int32 `json:"queued,omitempty"`
 
 	// inFlight is the number of scans the pool's workers have.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
-	InFlight int32 `json:"inFlight"`
+	InFlight *int32 `json:"inFlight,omitempty"`
 
 	// limitedBy is the term that decided desiredReplicas.
 	// +optional
 	LimitedBy PoolLimit `json:"limitedBy,omitempty"`
 
 	// selector selects the pool's pods, as the scale subresource shows it.
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	// +optional
 	Selector string `json:"selector,omitempty"`

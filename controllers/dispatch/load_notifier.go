@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -158,7 +159,7 @@ func (n *LoadNotifier) figuresOf(pool *v1alpha1.WorkerPool) (f poolFigures, ok b
 	if !ok {
 		return poolFigures{}, false
 	}
-	in := workerpool.AutoscaleInput(pool, &demand, pool.Status.DesiredReplicas, n.Clock.Now())
+	in := workerpool.AutoscaleInput(pool, &demand, ptr.Deref(pool.Status.DesiredReplicas, 0), n.Clock.Now())
 	d := autoscale.Decide(in, &autoscale.History{})
 	f = poolFigures{queued: demand.Queued, inFlight: demand.InFlight, recommended: d.Recommended, limitedBy: d.LimitedBy}
 	f.tokens, f.tokenLimit = workerpool.BudgetTokens(n.Scheduler, pool)

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -151,8 +152,8 @@ func TestBurstOnAnEmptyPool(t *testing.T) {
 	if p.Status.LimitedBy != v1alpha1.LimitedByMaxReplicas || limited.Status != metav1.ConditionTrue || !strings.Contains(limited.Message, "10 workers needed, 8 allowed") {
 		t.Errorf("limited by %s, %+v", p.Status.LimitedBy, limited)
 	}
-	if p.Status.ReadyReplicas != 0 || p.Status.DesiredReplicas != 8 || p.Status.TokensLastMinute != 0 ||
-		p.Status.TokensPerMinute != 2_000_000 || p.Status.Queued != 1000 {
+	if ptr.Deref(p.Status.ReadyReplicas, -1) != 0 || ptr.Deref(p.Status.DesiredReplicas, -1) != 8 || p.Status.TokensLastMinute != 0 ||
+		p.Status.TokensPerMinute != 2_000_000 || ptr.Deref(p.Status.Queued, -1) != 1000 {
 		t.Errorf("status = %+v", p.Status)
 	}
 

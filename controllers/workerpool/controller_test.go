@@ -21,6 +21,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
@@ -77,7 +78,7 @@ func TestWorkerPoolComesToRest(t *testing.T) {
 	}
 	if !meta.IsStatusConditionTrue(pool.Status.Conditions, v1alpha1.ConditionReady) ||
 		!meta.IsStatusConditionFalse(pool.Status.Conditions, v1alpha1.ConditionProgressing) ||
-		pool.Status.ReadyReplicas != 2 || pool.Status.DesiredReplicas != 2 || pool.Status.LimitedBy != v1alpha1.LimitedByMinReplicas {
+		ptr.Deref(pool.Status.ReadyReplicas, -1) != 2 || ptr.Deref(pool.Status.DesiredReplicas, -1) != 2 || pool.Status.LimitedBy != v1alpha1.LimitedByMinReplicas {
 		t.Errorf("status = %+v", pool.Status)
 	}
 	before := n
@@ -289,7 +290,7 @@ func TestWorkerDeployment(t *testing.T) {
 func TestDrainTimeout(t *testing.T) {
 	for grace, want := range map[int64]string{70: "65s", 6: "1s", 5: "0s", 1: "0s"} {
 		pool := controllertest.MakePool(func(p *v1alpha1.WorkerPool) {
-			p.Spec.Template = &v1alpha1.WorkerTemplate{TerminationGracePeriodSeconds: &grace}
+			p.Spec.Template = &v1alpha1.WorkerTemplate{TerminationGracePeriodSeconds: grace}
 		})
 		d, err := workerDeployment(pool, workerGroups(pool, 1)[0], nil, WorkerDefaults{})
 		if err != nil {
@@ -327,7 +328,7 @@ func TestReadyWaitsForTheRollout(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			pool := controllertest.MakePool()
-			pool.Status.ReadyReplicas, pool.Status.DesiredReplicas = tc.status.ReadyReplicas, 2
+			pool.Status.ReadyReplicas, pool.Status.DesiredReplicas = &tc.status.ReadyReplicas, ptr.To[int32](2)
 			d := &appsv1.Deployment{Status: tc.status}
 			d.Generation = 3
 			c := readyCondition(&poolScope{

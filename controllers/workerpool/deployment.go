@@ -118,8 +118,8 @@ func workerPod(pool *v1alpha1.WorkerPool, g workerGroup, budgets map[string]*v1a
 // gracePeriod is how long a stopping worker may take, in seconds: the stage's timeout, and the time to store the
 // outcome.
 func gracePeriod(pool *v1alpha1.WorkerPool, t *v1alpha1.WorkerTemplate) int64 {
-	if t != nil && t.TerminationGracePeriodSeconds != nil {
-		return *t.TerminationGracePeriodSeconds
+	if t != nil && t.TerminationGracePeriodSeconds > 0 {
+		return t.TerminationGracePeriodSeconds
 	}
 	return int64(pool.Spec.StageDefaults.TimeoutSeconds) + 2*stopMargin
 }

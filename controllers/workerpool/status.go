@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,12 +46,12 @@ func computePoolStatus(scope *poolScope, demand *scheduler.PoolDemand) {
 	pool, s := scope.pool, &scope.pool.Status
 	s.ObservedGeneration = pool.Generation
 	s.Selector = labels.SelectorFromSet(poolLabels(pool)).String()
-	s.DesiredReplicas, s.LimitedBy = totalReplicas(scope.groups), scope.decision.LimitedBy
-	s.Queued, s.InFlight = int32(demand.Queued), int32(demand.InFlight)
-	s.Replicas, s.ReadyReplicas, s.CanaryReplicas = 0, 0, 0
+	s.DesiredReplicas, s.LimitedBy = ptr.To(totalReplicas(scope.groups)), scope.decision.LimitedBy
+	s.Queued, s.InFlight = ptr.To(int32(demand.Queued)), ptr.To(int32(demand.InFlight))
+	s.Replicas, s.ReadyReplicas, s.CanaryReplicas = new(int32), new(int32), 0
 	for track, d := range scope.deployments {
-		s.Replicas += d.Status.Replicas
-		s.ReadyReplicas += d.Status.ReadyReplicas
+		*s.Replicas += d.Status.Replicas
+		*s.ReadyReplicas += d.Status.ReadyReplicas
 		if track == v1alpha1.TrackCanary {
 			s.CanaryReplicas = d.Status.Replicas
 		}
@@ -70,6 +71,7 @@ func setPoolCondition(pool *v1alpha1.WorkerPool, c metav1.Condition) {
 func readyCondition(scope *poolScope) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	s := &scope.pool.Status
+	ready, desired, updated := ptr.Deref(s.ReadyReplicas, 0), ptr.Deref(s.DesiredReplicas, 0), updatedReplicas(scope)
 	switch missing := missingBudgets(scope); {
 	case isRejected(scope.applyErr):
 		c.Reason, c.Message = v1alpha1.ReasonInvalidTemplate, scope.applyErr.Error()+"; correct "+templates(scope.pool)
@@ -79,17 +81,17 @@ func readyCondition(scope *poolScope) metav1.Condition {
 	case len(missing) > 0:
 		c.Reason = v1alpha1.ReasonBudgetNotFound
 		c.Message = "spec.budgets names TokenBudgets that do not exist: " + strings.Join(missing, ", ") + "; create them"
-	case s.DesiredReplicas == 0:
+	case desired == 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonScaledToZero, "the pool has no load and is scaled to zero"
-	case s.ReadyReplicas < s.DesiredReplicas:
+	case ready < desired:
 		c.Reason = v1alpha1.ReasonWorkersUnready
-		c.Message = fmt.Sprintf("%d of %d workers are ready", s.ReadyReplicas, s.DesiredReplicas)
-	case updatedReplicas(scope) < s.DesiredReplicas:
+		c.Message = fmt.Sprintf("%d of %d workers are ready", ready, desired)
+	case updated < desired:
 		c.Reason = v1alpha1.ReasonRollingOut
-		c.Message = fmt.Sprintf("%d of %d workers run the current template", updatedReplicas(scope), s.DesiredReplicas)
+		c.Message = fmt.Sprintf("%d of %d workers run the current template", updated, desired)
 	default:
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonWorkersReady
-		c.Message = fmt.Sprintf("%d of %d workers are ready", s.ReadyReplicas, s.DesiredReplicas)
+		c.Message = fmt.Sprintf("%d of %d workers are ready", ready, desired)
 	}
 	return c
 }

@@ -64,7 +64,7 @@ func TestRetryDelayDoesNotDependOnClocks(t *testing.T) {
 	s := newScan(t)
 	s.failEvery(5, 7, v1alpha1.FailureUnavailable)
 	r := s.status.Retry
-	if r == nil || r.DelayMillis != 1000 || !r.Since.Time.Equal(at(1.05)) {
+	if r == nil || r.DelayMilliseconds != 1000 || !r.Since.Time.Equal(at(1.05)) {
 		t.Errorf("retry = %+v, want a delay of 1000 ms and the first failure at %s", r, at(1.05))
 	}
 }

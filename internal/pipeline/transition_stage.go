@@ -122,7 +122,7 @@ func foldFailure(c Context, s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment
 		st.State = v1alpha1.StageWaiting
 		wait := max(Backoff(st.Attempts, c.Jitter()), f.RetryAfter)
 		s.Retry = &v1alpha1.RetryStatus{
-			Stage: o.Stage, Count: st.Attempts, After: micro(c.Now.Add(wait)), DelayMillis: wait.Milliseconds(),
+			Stage: o.Stage, Count: st.Attempts, After: micro(c.Now.Add(wait)), DelayMilliseconds: wait.Milliseconds(),
 			Since: micro(failingSince(c, s, o)),
 		}
 		message := fmt.Sprintf("attempt %d of %d failed: %s", st.Attempts, a.MaxAttempts, f.Message)

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/utils/ptr"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/internal/budget"
@@ -313,7 +314,7 @@ func (s *Scheduler) enqueue(st *scanState) {
 		Key:        st.name.String(),
 		Lane:       s.lane(st, stage),
 		StageIndex: pipeline.StageIndex(stage),
-		Priority:   spec.Priority,
+		Priority:   ptr.Deref(spec.Priority, 0),
 		User:       st.name.Namespace + "/" + spec.UserID,
 		Arrival:    arrival(st),
 		Tokens:     roundUpTokens(s.estimateFor(st, stage)),
@@ -339,8 +340,8 @@ func (st *scanState) retryAt(r *v1alpha1.RetryStatus, now time.Time) time.Time {
 	if st.retry != *r {
 		st.retry, st.retrySeen = *r, now
 	}
-	at := st.retrySeen.Add(time.Duration(r.DelayMillis) * time.Millisecond)
-	if r.DelayMillis == 0 || st.seenAt.Equal(st.retrySeen) && r.After.Time.Before(at) { // it failed before this leader's time
+	at := st.retrySeen.Add(time.Duration(r.DelayMilliseconds) * time.Millisecond)
+	if r.DelayMilliseconds == 0 || st.seenAt.Equal(st.retrySeen) && r.After.Time.Before(at) { // it failed before this leader's time
 		return r.After.Time
 	}
 	return at

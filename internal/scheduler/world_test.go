@@ -63,7 +63,7 @@ func user(u string) scanOption { return func(s *v1alpha1.ScanRequest) { s.Spec.U
 
 func model(m string) scanOption { return func(s *v1alpha1.ScanRequest) { s.Spec.Model = m } }
 
-func priority(p int32) scanOption       { return func(s *v1alpha1.ScanRequest) { s.Spec.Priority = p } }
+func priority(p int32) scanOption       { return func(s *v1alpha1.ScanRequest) { s.Spec.Priority = &p } }
 func suspended(s *v1alpha1.ScanRequest) { s.Spec.Suspend = true }
 
 // classified makes the answer the scan's next stage.

@@ -209,7 +209,7 @@ func TestColumns(t *testing.T) {
 			Conditions: []metav1.Condition{
 				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonWorkersReady, LastTransitionTime: metav1.Now()},
 			},
-			ReadyReplicas: 2, DesiredReplicas: 3, TokensLastMinute: 1_900_000, TokensPerMinute: 2_000_000, CanaryReplicas: 1, Queued: 40, InFlight: 200,
+			ReadyReplicas: ptr.To[int32](2), DesiredReplicas: ptr.To[int32](3), TokensLastMinute: 1_900_000, TokensPerMinute: 2_000_000, CanaryReplicas: 1, Queued: ptr.To[int32](40), InFlight: ptr.To[int32](200),
 			LimitedBy: v1alpha1.LimitedByTokenBudget,
 		}
 	})
@@ -295,7 +295,7 @@ func TestScaleSubresource(t *testing.T) {
 		Stages: []v1alpha1.StageName{v1alpha1.StageRule}, MinReplicas: ptr.To[int32](4), MaxReplicas: 4,
 	}})
 	writeStatus(t, c, pool, func(p *v1alpha1.WorkerPool) {
-		p.Status.Replicas, p.Status.Selector = 4, "scan.growbin.app/pool=pool"
+		p.Status.Replicas, p.Status.Selector = ptr.To[int32](4), "scan.growbin.app/pool=pool"
 	})
 	kubectl(t, controlPlane.Config, "", "scale", "workerpool/pool", "-n", namespace, "--replicas=2")
 	var scale autoscalingv1.Scale

@@ -81,7 +81,7 @@ func fieldRules(path string, s apiextensionsv1.JSONSchemaProps) []string {
 		{"minItems", s.MinItems},
 		{"maxItems", s.MaxProperties}, // the API server's message does not distinguish the two
 	} {
-		if bound.value != nil {
+		if bound.value != nil && *bound.value > 0 { // a minimum of 0 says that empty is allowed
 			add("%s %d", bound.name, *bound.value)
 		}
 	}

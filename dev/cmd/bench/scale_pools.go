@@ -13,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,7 +86,7 @@ func (p *poolHistory) observe(obj any) {
 	switch o := obj.(type) {
 	case *v1alpha1.WorkerPool:
 		now = p.lastLocked(o.Name)
-		now.queued, now.flight, now.limitedBy = o.Status.Queued, o.Status.InFlight, o.Status.LimitedBy
+		now.queued, now.flight, now.limitedBy = ptr.Deref(o.Status.Queued, 0), ptr.Deref(o.Status.InFlight, 0), o.Status.LimitedBy
 	case *appsv1.Deployment:
 		now = p.lastLocked(o.Labels[v1alpha1.LabelPool])
 		now.ready = o.Status.ReadyReplicas

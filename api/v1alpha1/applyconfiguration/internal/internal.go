@@ -289,7 +289,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: count
       type:
         scalar: numeric
-    - name: delayMillis
+    - name: delayMilliseconds
       type:
         scalar: numeric
     - name: since
@@ -570,6 +570,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.TokenBudgetStatus
+        elementRelationship: atomic
 - name: com.github.eco2-team.scan-operator.api.v1alpha1.TokenBudgetSpec
   map:
     fields:
@@ -731,7 +732,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: stageDefaults
       type:
         namedType: com.github.eco2-team.scan-operator.api.v1alpha1.StageDefaults
-      default: {}
+      default:
+        imageDetail: low
     - name: stages
       type:
         list:

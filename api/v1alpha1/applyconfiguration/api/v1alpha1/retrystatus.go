@@ -21,8 +21,8 @@ type RetryStatusApplyConfiguration struct {
 	Count *int32 `json:"count,omitempty"`
 	// after is the earliest instant of the next attempt, by the clock of whoever recorded the failure.
 	After *v1.MicroTime `json:"after,omitempty"`
-	// delayMillis is the time from the failure to after. It is what is waited, so that clocks may differ.
-	DelayMillis *int64 `json:"delayMillis,omitempty"`
+	// delayMilliseconds is the time from the failure to after. It is what is waited, so that clocks may differ.
+	DelayMilliseconds *int64 `json:"delayMilliseconds,omitempty"`
 	// since is when the first of these attempts failed.
 	Since *v1.MicroTime `json:"since,omitempty"`
 }
@@ -57,11 +57,11 @@ func (b *RetryStatusApplyConfiguration) WithAfter(value v1.MicroTime) *RetryStat
 	return b
 }
 
-// WithDelayMillis sets the DelayMillis field in the declarative configuration to the given value
+// WithDelayMilliseconds sets the DelayMilliseconds field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the DelayMillis field is set to the value of the last call.
-func (b *RetryStatusApplyConfiguration) WithDelayMillis(value int64) *RetryStatusApplyConfiguration {
-	b.DelayMillis = &value
+// If called multiple times, the DelayMilliseconds field is set to the value of the last call.
+func (b *RetryStatusApplyConfiguration) WithDelayMilliseconds(value int64) *RetryStatusApplyConfiguration {
+	b.DelayMilliseconds = &value
 	return b
 }
 

@@ -25,6 +25,9 @@ type TokenBudgetApplyConfiguration struct {
 	// spec is the account and its limits.
 	Spec *TokenBudgetSpecApplyConfiguration `json:"spec,omitempty"`
 	// status is where the budget stands.
+	// ---
+	// It is written by patches of the leader alone, never by server-side apply, and is atomic for the reason that a scan's
+	// is: the names of its fields are not stored a second time as their owners.
 	Status *TokenBudgetStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -32,6 +32,8 @@ type WorkerPoolSpecApplyConfiguration struct {
 	// HorizontalPodAutoscaler.
 	Behavior *v2.HorizontalPodAutoscalerBehavior `json:"behavior,omitempty"`
 	// stageDefaults are the settings of the pool's stages, where the scan does not set them.
+	// ---
+	// The default names one field, as it must not be empty; the fields' own defaults add the others.
 	StageDefaults *StageDefaultsApplyConfiguration `json:"stageDefaults,omitempty"`
 	// template overrides parts of the workers' pods.
 	Template *WorkerTemplateApplyConfiguration `json:"template,omitempty"`
