@@ -19,10 +19,10 @@ const (
 	// HoldUnauthorized: the provider rejects the key. Ends when the key changes or a probe call succeeds.
 	HoldUnauthorized HoldReason = "Unauthorized"
 	// HoldUnreachable: calls of several scans failed without a success in between, because the provider could not be
-	// reached or did not work. Probe calls find out when it works again.
+	// reached or was unavailable. Probe calls test when it is available again.
 	HoldUnreachable HoldReason = "Unreachable"
-	// HoldRetryAfter: the provider asked to wait for longer than retryAfterBlock. Probe calls find out whether it is
-	// really that long.
+	// HoldRetryAfter: the provider demanded a wait longer than retryAfterBlock. Probe calls test whether it accepts calls
+	// earlier.
 	HoldRetryAfter HoldReason = "RetryAfter"
 )
 

@@ -348,7 +348,7 @@ func TestLateHeadersChangeNoLimit(t *testing.T) {
 func TestLowerAtOnceRaiseSlowly(t *testing.T) {
 	t.Parallel()
 	l := New(following(60_000, 100), epoch)
-	tell := func(id string, after time.Duration, remaining int64) int64 {
+	settle := func(id string, after time.Duration, remaining int64) int64 {
 		sent := epoch.Add(after)
 		if !l.Reserve(id, 10, sent).OK {
 			t.Fatalf("no room at %v", after)
@@ -358,10 +358,10 @@ func TestLowerAtOnceRaiseSlowly(t *testing.T) {
 		l.Settle(id, Result{Observation: o}, sent.Add(300*time.Millisecond))
 		return l.Stats(sent.Add(300 * time.Millisecond)).Tokens.Available
 	}
-	if got := tell("a", 10*time.Second, 5000); got > 5400 {
+	if got := settle("a", 10*time.Second, 5000); got > 5400 {
 		t.Errorf("%d available after headers showed 5000, want that and 0.3 s of refill at most", got)
 	}
-	low := tell("b", 12*time.Second, 55_000)
+	low := settle("b", 12*time.Second, 55_000)
 	if low > 8000 {
 		t.Errorf("%d available right after headers showed 55000, want a slow raise", low)
 	}

@@ -81,7 +81,7 @@ func (h *holds) reached(id string, r Result, reserved, now ledgerTime) {
 	}
 }
 
-// askedToWait holds everything if the provider asked to wait for longer than retryAfterBlock.
+// askedToWait holds the budget if the provider demanded a wait longer than retryAfterBlock.
 func (h *holds) askedToWait(id string, wait, now ledgerTime) {
 	if wait <= retryAfterBlock {
 		return

@@ -11,7 +11,7 @@ import (
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 )
 
-// failEvery fails the vision stage again and again, every so many seconds, until the scan ends or the time is over, and
+// failEvery fails the vision stage repeatedly, once per interval, until the scan ends or the time is over, and
 // returns the second at which it ended.
 func (s *scan) failEvery(interval, until float64, class v1alpha1.FailureClass) (ended float64) {
 	s.t.Helper()

@@ -32,7 +32,7 @@ func (w *world) benchWorkers() {
 	}
 }
 
-// BenchmarkDecisions measures decisions alone: picked, reserved and given to a worker.
+// BenchmarkDecisions measures decisions without writes: pick, reserve and assign.
 func BenchmarkDecisions(b *testing.B) {
 	w := benchWorld(b, b.N)
 	w.s.opts.MaxWrites = 1 << 30

@@ -101,9 +101,9 @@ func TestUnknownBudgetModelIsHeldUntilTheBudgetExists(t *testing.T) {
 	}
 }
 
-// TestABudgetThatIsAsItWasCostsNothing: it is seen with every write of its status, and must not make the scheduler look
-// at all scans anew; its limits, its models and its key must.
-func TestABudgetThatIsAsItWasCostsNothing(t *testing.T) {
+// TestAnUnchangedBudgetRequeuesNothing: every write of a budget's status is an event. It must not requeue all scans;
+// changes of limits, models and key must.
+func TestAnUnchangedBudgetRequeuesNothing(t *testing.T) {
 	changes := map[string]struct {
 		change func(*v1alpha1.TokenBudget, *KeyState)
 		want   bool
@@ -122,15 +122,15 @@ func TestABudgetThatIsAsItWasCostsNothing(t *testing.T) {
 			tc.change(b, &key)
 			w.s.BudgetChanged(b, key)
 			if got := len(w.s.wakeup) > 0; got != tc.want {
-				t.Errorf("the scheduler looks again: %t, want %t", got, tc.want)
+				t.Errorf("the scheduler was woken: %t, want %t", got, tc.want)
 			}
 		})
 	}
 }
 
-// TestABudgetThatComesBackIsNotGivenEverything: what a budget was not given while it was away, or before it was there,
-// it is not given later on top of its share.
-func TestABudgetThatComesBackIsNotGivenEverything(t *testing.T) {
+// TestARecoveredBudgetCatchesUpNothing: the share that a budget missed while it was unavailable, or before it existed, is
+// not added to its share later.
+func TestARecoveredBudgetCatchesUpNothing(t *testing.T) {
 	w := newWorld(t)
 	p := w.pool("p", v1alpha1.StageVision)
 	refs := []v1alpha1.BudgetReference{{Name: "one", Weight: 1}, {Name: "three", Weight: 3}, {Name: "new", Weight: 4}}

@@ -129,8 +129,8 @@ func TestPoolDemandHeldBudgets(t *testing.T) {
 	}
 }
 
-// TestDrainingWorkersWantNoPlace: a pool that shrinks must not grow again for what its leaving workers finish.
-func TestDrainingWorkersWantNoPlace(t *testing.T) {
+// TestDrainingWorkersAddNoDemand: a pool that shrinks must not grow again for the scans that its draining workers finish.
+func TestDrainingWorkersAddNoDemand(t *testing.T) {
 	w := newWorld(t)
 	w.standard(600_000, "w1", "w2")
 	for i := range 4 {
@@ -149,37 +149,37 @@ func TestDrainingWorkersWantNoPlace(t *testing.T) {
 	}
 }
 
-// TestWantedIsTold counts how often a pool is told of: when its calls want more workers than before, and only then.
-func TestWantedIsTold(t *testing.T) {
+// TestScaleUpIsSignaled counts the signals for a pool: one each time its calls need more workers than before.
+func TestScaleUpIsSignaled(t *testing.T) {
 	w := newWorld(t)
-	told := map[types.NamespacedName]int{}
-	w.s.opts.ScaleUp = func(n types.NamespacedName) { told[n]++ }
+	signals := map[types.NamespacedName]int{}
+	w.s.opts.ScaleUp = func(n types.NamespacedName) { signals[n]++ }
 	w.s.BudgetChanged(w.budget("b", 600_000), readyKey)
 	w.s.PoolChanged(w.sized("p", 8, 10, v1alpha1.StageVision, v1alpha1.StageRule))
 	w.settle()
-	wantTold := func(want int) {
+	wantSignals := func(want int) {
 		t.Helper()
-		if diff := cmp.Diff(map[types.NamespacedName]int{name("p"): want}, told); diff != "" {
-			t.Errorf("told of: %s", diff)
+		if diff := cmp.Diff(map[types.NamespacedName]int{name("p"): want}, signals); diff != "" {
+			t.Errorf("signals (-want +got):\n%s", diff)
 		}
 	}
 	w.create("s0")
 	w.settle()
-	wantTold(1) // from none to some
+	wantSignals(1) // from none to some
 	for i := range 9 {
 		w.create(fmt.Sprint("more", i))
 		w.settle()
 	}
-	wantTold(1) // one worker holds them
+	wantSignals(1) // one worker holds them
 	w.create("last")
 	w.settle()
-	wantTold(2)
+	wantSignals(2)
 	maps.DeleteFunc(w.store, func(n types.NamespacedName, _ *v1alpha1.ScanRequest) bool { w.s.ScanGone(n); return true })
 	w.settle()
 	w.clk.Step(time.Second)
 	w.create("again")
 	w.settle()
-	wantTold(3)
+	wantSignals(3)
 }
 
 func TestCanaryShare(t *testing.T) {
@@ -222,7 +222,7 @@ func TestCanaryShare(t *testing.T) {
 				}
 			}
 			if got != tc.want {
-				t.Errorf("the canary was given %d scans, want %d", got, tc.want)
+				t.Errorf("%d scans were assigned to the canary, want %d", got, tc.want)
 			}
 		})
 	}

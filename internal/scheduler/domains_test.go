@@ -14,17 +14,17 @@ import (
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
-// twoModels sets up a budget that pays for a model with cheap photos and one with dear ones, and empties its bucket.
-func (w *world) twoModels() (cheap, dear string) {
-	cheap, dear = "gpt-5.1", "gpt-4o-mini"
+// twoModels sets up a budget for a model with cheap photos and one with expensive photos, and empties its bucket.
+func (w *world) twoModels() (cheap, expensive string) {
+	cheap, expensive = "gpt-5.1", "gpt-4o-mini"
 	w.s.PoolChanged(w.pool("p", v1alpha1.StageVision))
-	w.s.BudgetChanged(w.budget("b", 60_000, cheap, dear), readyKey)
+	w.s.BudgetChanged(w.budget("b", 60_000, cheap, expensive), readyKey)
 	w.worker("w", "p", 100_000)
 	for i := range 100 {
 		w.create(fmt.Sprint("first", i), user("first"))
 	}
 	w.settle()
-	return cheap, dear
+	return cheap, expensive
 }
 
 // tick lets 100 ms pass, in which the worker lives on.
@@ -34,40 +34,40 @@ func (w *world) tick() {
 	w.settle()
 }
 
-// TestDearModelsAreNotStarved: a lasting flood of cheap calls must not keep a dear one of another model waiting that is
+// TestExpensiveModelsAreNotStarved: a continuous load of cheap calls must not starve an expensive call of another model that is
 // paid from the same budget.
-func TestDearModelsAreNotStarved(t *testing.T) {
+func TestExpensiveModelsAreNotStarved(t *testing.T) {
 	w := newWorld(t)
-	_, dear := w.twoModels()
-	w.create("dear", user("dear"), model(dear))
+	_, expensive := w.twoModels()
+	w.create("expensive", user("expensive"), model(expensive))
 	arrived, n := w.clk.Now(), 0
-	for w.clk.Since(arrived) < time.Minute && w.workerOf("dear") == "" {
+	for w.clk.Since(arrived) < time.Minute && w.workerOf("expensive") == "" {
 		for w.s.queue.Len() < 50 {
 			w.create(fmt.Sprint("cheap", n), user("cheap"))
 			n++
 		}
 		w.tick()
 	}
-	need := w.get("dear").Status.Assignment
+	need := w.get("expensive").Status.Assignment
 	if need == nil {
-		t.Fatal("the dear call waited for a minute, in which cheap ones were sent")
+		t.Fatal("the expensive call waited for a minute, in which cheap ones were sent")
 	}
 	// It is passed for DefaultMaxSkip at most, then the bucket fills for it at 1000 tokens a second.
 	most := queue.DefaultMaxSkip + time.Duration(need.ReservedTokens)*time.Millisecond + time.Second
 	if waited := w.clk.Since(arrived); waited > most {
-		t.Errorf("the dear call of %d tokens waited %s, want at most %s", need.ReservedTokens, waited, most)
+		t.Errorf("the expensive call of %d tokens waited %s, want at most %s", need.ReservedTokens, waited, most)
 	}
 }
 
 // TestUsersAreServedAlikeAcrossModels has two users with endless work, each with a model of its own.
 func TestUsersAreServedAlikeAcrossModels(t *testing.T) {
 	w := newWorld(t)
-	cheap, dear := w.twoModels()
+	cheap, expensive := w.twoModels()
 	begin, n := w.clk.Now(), 0
 	for w.clk.Since(begin) < 4*time.Minute {
 		for w.s.queue.Len() < 120 {
 			w.create(fmt.Sprint("cheap", n), user("cheap"), model(cheap))
-			w.create(fmt.Sprint("dear", n), user("dear"), model(dear))
+			w.create(fmt.Sprint("expensive", n), user("expensive"), model(expensive))
 			n++
 		}
 		w.tick()
@@ -80,10 +80,10 @@ func TestUsersAreServedAlikeAcrossModels(t *testing.T) {
 			largest = max(largest, a.ReservedTokens)
 		}
 	}
-	diff := served["cheap"] - served["dear"]
+	diff := served["cheap"] - served["expensive"]
 	// The bound that the queue derives: one call, and what may pass a large one; calls are counted a sixteenth larger.
 	bound := largest + queue.DefaultMaxPass
-	if min(served["cheap"], served["dear"]) < 80_000 || max(diff, -diff) > bound+(served["cheap"]+served["dear"])/16 {
+	if min(served["cheap"], served["expensive"]) < 80_000 || max(diff, -diff) > bound+(served["cheap"]+served["expensive"])/16 {
 		t.Errorf("tokens served %v, want them alike within %d", served, bound)
 	}
 }

@@ -152,7 +152,7 @@ func TestAReasonThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestDeletedWhileItsReasonIsWritten leaves nothing behind, also where the deletion is found out by the write.
+// TestDeletedWhileItsReasonIsWritten checks that nothing is left, even if the write is the first to notice the deletion.
 func TestDeletedWhileItsReasonIsWritten(t *testing.T) {
 	for _, seen := range []bool{true, false} {
 		w := newWorld(t)

@@ -142,7 +142,7 @@ func TestRunsOfAnotherLeaderTeachNothing(t *testing.T) {
 	}
 }
 
-// TestBudgetEstimates: a budget knows of its own models, however they were learned.
+// TestBudgetEstimates checks that a budget's estimates are those of its own models.
 func TestBudgetEstimates(t *testing.T) {
 	w := newWorld(t)
 	w.standard(1_000_000, "w1")

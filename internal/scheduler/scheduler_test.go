@@ -144,7 +144,7 @@ func TestTokensDecide(t *testing.T) {
 	}
 }
 
-func TestFailedWriteGivesEverythingBack(t *testing.T) {
+func TestFailedWriteReleasesEverything(t *testing.T) {
 	w := newWorld(t)
 	w.standard(1_000_000, "w1")
 	w.fail = func(*write) error { return errors.New("boom") }
@@ -251,7 +251,7 @@ func TestAnUnreachableAPIServerCostsNoWorker(t *testing.T) {
 	w.create("a")
 	w.settle()
 	w.down = true
-	for range 40 { // nobody can renew, and nobody can look
+	for range 40 { // neither renewals nor Lease checks succeed
 		w.clk.Step(time.Second)
 		w.settle()
 	}
@@ -412,9 +412,8 @@ func TestBackoffIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestAScanThatComesBackUnservedFindsItsOldPlace: what its user was charged is given back, or others of its user and of
-// other users would go first.
-func TestAScanThatComesBackUnservedFindsItsOldPlace(t *testing.T) {
+// TestAnUnservedScanKeepsItsPlace: its user's charge is refunded, otherwise later scans would go first.
+func TestAnUnservedScanKeepsItsPlace(t *testing.T) {
 	back := map[string]func(*world, *v1alpha1.Assignment) error{
 		"rate limited": func(w *world, a *v1alpha1.Assignment) error {
 			return w.fold("a1", pipeline.Completed{AssignmentID: a.ID, Outcomes: []pipeline.Outcome{{
@@ -499,7 +498,7 @@ func TestScansOfOneUserGoInTheOrderTheyCame(t *testing.T) {
 	}
 }
 
-func TestRoughly(t *testing.T) {
+func TestRoundUpTokens(t *testing.T) {
 	for _, tokens := range []int64{0, 1, 15, 16, 17, 566, 1058, 5_033_165} {
 		got := roundUpTokens(tokens)
 		if got < tokens || got > tokens+tokens/16 {

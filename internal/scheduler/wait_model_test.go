@@ -203,7 +203,7 @@ func TestPredictedWaits(t *testing.T) {
 			}
 			n := float64(len(waits))
 			if n < 100 || sum/n < 5 {
-				t.Fatalf("%.0f predictions with a mean wait of %.1f s: the backlog is too small to tell", n, sum/n)
+				t.Fatalf("%.0f predictions with a mean wait of %.1f s: the backlog is too small for the test", n, sum/n)
 			}
 			t.Logf("%.0f predictions, mean wait %.1f s, mean error %.1f s", n, sum/n, errs/n)
 			if errs > tc.most*sum {
@@ -266,8 +266,8 @@ func (w *world) backlog(users []string, capacity int) map[string]prediction {
 	return waits
 }
 
-// TestHeldBudgetsLetNothingThrough: of several budgets those count that send first.
-func TestHeldBudgetsLetNothingThrough(t *testing.T) {
+// TestHeldBudgetsAdmitNothing: of several budgets, those with the shortest hold count.
+func TestHeldBudgetsAdmitNothing(t *testing.T) {
 	end := func(class v1alpha1.FailureClass) func(*budget.Ledger) {
 		return func(l *budget.Ledger) {
 			l.Reserve("a", 100, t0)
@@ -294,7 +294,7 @@ func TestHeldBudgetsLetNothingThrough(t *testing.T) {
 		"one has no quota left":      {ledgers: []func(*budget.Ledger){nil, end(v1alpha1.FailureQuotaExhausted)}, wantTokens: full},
 		"the same the other way":     {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureQuotaExhausted), nil}, wantTokens: full},
 		"both have a Retry-After":    {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureRateLimited), end(v1alpha1.FailureRateLimited)}, wantHeld: 10 * time.Second, wantTokens: capacity{level: 17_000, rate: 1800}},
-		"the key is refused":         {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureUnauthorized)}, wantHeld: 30 * time.Second, wantTokens: full},
+		"the key is rejected":        {ledgers: []func(*budget.Ledger){end(v1alpha1.FailureUnauthorized)}, wantHeld: 30 * time.Second, wantTokens: full},
 		"its own quota is used up":   {ledgers: []func(*budget.Ledger){exhausted}, wantHeld: time.Hour, wantTokens: full},
 		"a probe is under way":       {ledgers: []func(*budget.Ledger){probed}},
 		"a probe, and one that runs": {ledgers: []func(*budget.Ledger){probed, nil}, wantTokens: full},
@@ -321,7 +321,7 @@ func TestHeldBudgetsLetNothingThrough(t *testing.T) {
 	}
 }
 
-func TestNewcomerWait(t *testing.T) {
+func TestEstimateNewScanWait(t *testing.T) {
 	w := newWorld(t)
 	if _, ok := w.s.EstimateNewScanWait("ns"); ok {
 		t.Error("a wait is known without a pool")
@@ -348,7 +348,7 @@ func TestNewcomerWait(t *testing.T) {
 }
 
 // TestSlowStoresArePredicted lets assignments take up to 400 ms to be stored, while tokens and workers are plenty: the
-// scans behind wait for the API server, and are told so.
+// scans behind wait for the API server, and their estimates show it.
 func TestSlowStoresArePredicted(t *testing.T) {
 	w := newWorld(t)
 	w.standard(1_000_000_000)

@@ -11,7 +11,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/queue"
 )
 
-func TestBlockIsExplained(t *testing.T) {
+func TestWaitReasonIsExplained(t *testing.T) {
 	tokens := waitReason{reason: v1alpha1.ReasonWaitingForTokens, message: "the limit is used up", need: "; this call needs 1056 tokens"}
 	workers := waitReason{reason: v1alpha1.ReasonWaitingForWorker, message: "all workers are busy"}
 	tests := map[string]struct {
@@ -64,8 +64,8 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
-// TestTheNearestRefusalCounts, and that a call can never be sent only where all say so.
-func TestTheNearestRefusalCounts(t *testing.T) {
+// TestTheNearestDenialIsKept, and a call is impossible only if all denials are.
+func TestTheNearestDenialIsKept(t *testing.T) {
 	at := func(reason string, seconds int) denial {
 		return denial{waitReason: waitReason{reason: reason, retryAt: t0.Add(time.Duration(seconds) * time.Second)}}
 	}

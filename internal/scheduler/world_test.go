@@ -22,16 +22,16 @@ import (
 
 var t0 = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 
-// world is a scheduler with an API server and workers made of maps. Nothing happens in it but what a test says.
+// world is a scheduler with an API server and workers made of maps. Nothing happens in it except what a test does.
 type world struct {
 	t     testing.TB
 	s     *Scheduler
 	clk   *clocktesting.FakeClock
 	store map[types.NamespacedName]*v1alpha1.ScanRequest
 	rv    int
-	// next is when the scheduler wants to look again.
+	// next is when the next cycle is due.
 	next time.Time
-	// leases is what the API server has of the workers' Leases; down makes it unreachable.
+	// leases are the workers' Leases at the API server; down makes it unreachable.
 	leases map[types.NamespacedName]Worker
 	down   bool
 	// fail makes a write fail.
@@ -50,7 +50,7 @@ func newWorld(tb testing.TB) *world {
 	return w
 }
 
-// restart replaces the scheduler by one that knows nothing, as a new leader does.
+// restart replaces the scheduler by an empty one, as in a new leader.
 func (w *world) restart() {
 	w.s = New(Options{Clock: w.clk, Pack: knowledge.Default(), Log: logr.Discard(), LeaderTerm: "t" + strconv.Itoa(w.rv)})
 }
@@ -178,7 +178,7 @@ func (w *world) step() {
 	w.work()
 }
 
-// work runs one cycle, does what it decided, and says whether that was anything.
+// work runs one cycle, does what it decided, and reports whether that was anything.
 func (w *world) work() bool {
 	todo := w.s.cycle()
 	w.next = todo.next
@@ -204,7 +204,7 @@ func (w *world) settle() {
 			return
 		}
 	}
-	w.t.Fatal("the scheduler does not come to rest")
+	w.t.Fatal("the scheduler still has work after 1000 cycles")
 }
 
 // finish does a write as a StatusWriter does.

@@ -78,7 +78,7 @@ func TestFamilies(t *testing.T) {
 		"fine-tuned":                {"ft:gpt-4o-2024-08-06:acme::abc123", 765, ""},
 		"not yet known":             {"gpt-7", 2520, ""},
 		"a version not yet known":   {"gpt-5.9", 2520, ""},
-		"somebody else's":           {"qwen2.5-vl-72b", 2520, ""},
+		"another provider's":        {"qwen2.5-vl-72b", 2520, ""},
 		"empty":                     {"", 2520, ""},
 	}
 	for name, tc := range tests {

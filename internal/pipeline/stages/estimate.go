@@ -14,8 +14,8 @@ type Estimate struct {
 	Prompt, Image, Output int64
 }
 
-// Total is the whole charge. The parts add up, as observed charges show, although the provider's guide speaks of
-// the maximum.
+// Total is the whole charge: the sum of the parts, as observed charges show, although the provider's guide describes it
+// as their maximum.
 func (e Estimate) Total() int64 { return e.Prompt + e.Image + e.Output }
 
 // EstimateCall estimates what the provider charges a call at admission. It is an upper bound: the image's size

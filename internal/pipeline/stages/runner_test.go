@@ -148,7 +148,7 @@ func TestRun(t *testing.T) {
 			},
 			want: []brief{{Stage: vision, Class: v1alpha1.FailureRateLimited}}, wantCalls: 1,
 		},
-		"an error that nobody classified": {
+		"an unclassified error": {
 			stage: vision, pool: []v1alpha1.StageName{vision, rule},
 			completer: func(f *fakeCompleter) { f.errs[Responses] = errors.New("boom") },
 			want:      []brief{{Stage: vision, Class: v1alpha1.FailureInternal}}, wantCalls: 1,
@@ -244,7 +244,7 @@ func TestRunReportsWhatItFoundAndUsed(t *testing.T) {
 	}
 }
 
-// A call that failed may have been paid for, and its headers tell about the budget.
+// A failed call may be billed, and its headers show the state of the limit.
 func TestRunReportsWhatAFailedCallUsed(t *testing.T) {
 	completer := newFakeCompleter()
 	completer.replies[Responses] = Reply{

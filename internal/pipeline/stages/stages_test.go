@@ -158,7 +158,7 @@ func TestParseVision(t *testing.T) {
 			text: `{"classification":{"major_category":"대형폐기물","minor_category":"` + strings.Repeat("긴", 300) + `"}}`,
 			want: &v1alpha1.Classification{MajorCategory: "대형폐기물", MinorCategory: strings.Repeat("긴", 256)},
 		},
-		"fields nobody asked for": {
+		"unexpected fields": {
 			text: `{"classification":{"major_category":"대형폐기물","confidence":0.9},"reasoning":"big"}`,
 			want: &v1alpha1.Classification{MajorCategory: "대형폐기물"},
 		},
