@@ -65,16 +65,17 @@ func run(ctx context.Context, o options, p *cli.Process) error {
 	}
 	p.Log.Info("serving probes", "address", listener.Addr().String())
 	endpoints := worker.NewEndpoints(work, o.namespace, o.defaultEndpoint)
+	leaderClock := worker.NewLeaderClock(clock.RealClock{})
 	completer := tracing.TraceCalls(provider.New(provider.Options{
 		Keys: provider.DirKeys(o.keysDir), Endpoints: endpoints, HTTPClient: provider.NewHTTPClient(o.capacity),
-		Log: p.Log.WithName("provider"),
+		Clock: leaderClock, Log: p.Log.WithName("provider"),
 	}), tracer)
 	w, err := worker.New(worker.Options{
 		Namespace: o.namespace, Pool: o.pool, Track: o.track, Stages: o.stages, Capacity: o.capacity,
 		Pod: o.podName, PodUID: types.UID(o.podUID), DrainTimeout: o.drainTimeout,
 		Client: work, LeaseClient: leases,
-		Runner: tracing.TraceStages(stages.NewRunner(pack, completer, clock.RealClock{}), tracer, clock.RealClock{}),
-		Clock:  clock.RealClock{}, Log: p.Log.WithName("worker"),
+		Runner: tracing.TraceStages(stages.NewRunner(pack, completer, leaderClock), tracer, leaderClock),
+		Clock:  clock.RealClock{}, LeaderClock: leaderClock, Log: p.Log.WithName("worker"),
 		Registry: runtimemetrics.Registry, Gatherer: runtimemetrics.Registry, Listener: listener,
 	})
 	if err != nil {

@@ -93,9 +93,11 @@ type assignmentsOptions struct {
 	capacity   int
 	reporter   reporter
 	membership membership
-	clock      clock.Clock
-	log        logr.Logger
-	metrics    *metrics
+	// clock is the source of time. leaderClock is the one that assignments correct; it may be the same.
+	clock       clock.Clock
+	leaderClock *LeaderClock
+	log         logr.Logger
+	metrics     *metrics
 }
 
 func newAssignments(o assignmentsOptions) *assignments {
@@ -151,6 +153,9 @@ func (a *assignments) observe(ctx context.Context, scan *v1alpha1.ScanRequest) {
 	}
 	if _, known := a.seen[assignment.ID]; known {
 		return
+	}
+	if offset, changed := a.leaderClock.observe(assignment.AssignedAt.Time); changed {
+		a.log.Info("clock differs from the leader's", "offset", offset.String())
 	}
 	a.remember(assignment.ID, assignment.Deadline.Time)
 

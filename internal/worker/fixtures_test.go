@@ -291,9 +291,11 @@ func (s *stubMembership) renew() {
 func testMetrics() *metrics { return newMetrics(prometheus.NewRegistry(), "vision") }
 
 func testAssignments(runner Runner, capacity int, rep reporter, mem membership) *assignments {
+	leaderClock := NewLeaderClock(clock.RealClock{})
+	leaderClock.observe(time.Now()) // an earlier assignment has shown that the clocks agree
 	a := newAssignments(assignmentsOptions{
 		runner: runner, stages: []v1alpha1.StageName{v1alpha1.StageVision, v1alpha1.StageRule}, capacity: capacity,
-		reporter: rep, membership: mem, clock: clock.RealClock{}, log: logr.Discard(), metrics: testMetrics(),
+		reporter: rep, membership: mem, clock: leaderClock, leaderClock: leaderClock, log: logr.Discard(), metrics: testMetrics(),
 	})
 	a.setIdentity(me)
 	return a

@@ -52,8 +52,10 @@ type Options struct {
 	LeaseClient client.Client
 	// Runner runs the stages.
 	Runner Runner
-	// Clock is the source of time for everything but the deadlines of calls.
+	// Clock is the source of time of the Lease and of everything that no other process sees.
 	Clock clock.Clock
+	// LeaderClock is the clock of deadlines and outcomes. The Runner should have it too. Default: one made of Clock.
+	LeaderClock *LeaderClock
 	// Log receives one line per change of state.
 	Log logr.Logger
 	// Registry receives the worker's metrics.
@@ -101,6 +103,10 @@ func New(options Options) (*Worker, error) {
 	if err := options.validate(); err != nil {
 		return nil, err
 	}
+	leaderClock := options.LeaderClock
+	if leaderClock == nil {
+		leaderClock = NewLeaderClock(options.Clock)
+	}
 	m := newMetrics(options.Registry, options.Pool)
 	l := newLease(registrant{
 		namespace: options.Namespace, pool: options.Pool, track: options.Track, stages: options.Stages, capacity: options.Capacity,
@@ -110,8 +116,8 @@ func New(options Options) (*Worker, error) {
 		options: options, clock: options.Clock, log: options.Log, lease: l,
 		assignments: newAssignments(assignmentsOptions{
 			runner: options.Runner, stages: options.Stages, capacity: options.Capacity,
-			reporter:   newStatusReporter(options.Client, options.Clock, options.Log, m),
-			membership: l, clock: options.Clock, log: options.Log, metrics: m,
+			reporter:   newStatusReporter(options.Client, leaderClock, options.Log, m),
+			membership: l, clock: leaderClock, leaderClock: leaderClock, log: options.Log, metrics: m,
 		}),
 		health:   newHealth(options.Clock, l),
 		handBack: make(chan struct{}),
