@@ -78,7 +78,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	runner := &dispatch.Runner{
-		Cache: mgr.GetCache(), APIReader: mgr.GetAPIReader(), Client: mgr.GetClient(), Scheduler: sched, Status: status, Keys: keys, Namespace: o.Namespace,
+		Cache: mgr.GetCache(), APIReader: mgr.GetAPIReader(), Client: mgr.GetClient(), Scheduler: sched, Status: status, Keys: keys, Namespace: o.Namespace, Clock: clk,
 		Log: mgr.GetLogger().WithName("scheduler"),
 	}
 	if err := mgr.Add(runner); err != nil {

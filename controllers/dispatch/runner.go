@@ -5,6 +5,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -34,6 +36,7 @@ type Runner struct {
 	Status    scheduler.StatusWriter
 	Keys      *tokenbudget.SecretChecker
 	Namespace string
+	Clock     clock.Clock
 	Log       logr.Logger
 }
 
@@ -52,9 +55,9 @@ func (r *Runner) NeedLeaderElection() bool { return true }
 
 // Start loads the scheduler from the objects, keeps it up to date, and schedules until ctx ends.
 func (r *Runner) Start(ctx context.Context) error {
-	state, err := r.load(ctx)
-	if err != nil {
-		return fmt.Errorf("load the scheduler: %w", err)
+	state, ok := r.loadUntilItWorks(ctx)
+	if !ok {
+		return nil
 	}
 	r.Scheduler.Restore(state)
 	for _, watch := range []struct {
@@ -79,40 +82,88 @@ func (r *Runner) Start(ctx context.Context) error {
 	return nil
 }
 
+// Delays between attempts to load the scheduler's state.
+const (
+	loadDelayFirst = time.Second
+	loadDelayLast  = 15 * time.Second
+)
+
+// loadUntilItWorks loads the scheduler's state, again and again until that works or ctx ends. An API server that is
+// overloaded or away would otherwise end one manager after the other, until their restarts are minutes apart and nothing
+// leads when it is back.
+func (r *Runner) loadUntilItWorks(ctx context.Context) (scheduler.State, bool) {
+	for delay := loadDelayFirst; ; delay = min(2*delay, loadDelayLast) {
+		state, err := r.load(ctx)
+		if err == nil || ctx.Err() != nil {
+			return state, err == nil
+		}
+		r.Log.Error(err, "load of the scheduler's state failed", "retryIn", delay.String())
+		select {
+		case <-ctx.Done():
+			return state, false
+		case <-r.Clock.After(delay):
+		}
+	}
+}
+
+// loadPage is how many objects one response has. A response with every scan would be hundreds of megabytes for the API
+// server to build and for this process to decode.
+const loadPage = 500
+
+// listAll lists the objects of the namespace page by page. add is called with each page, a list of its own.
+func listAll[L client.ObjectList](ctx context.Context, r *Runner, newList func() L, add func(L)) error {
+	next := ""
+	for {
+		page := newList()
+		if err := r.APIReader.List(ctx, page, client.InNamespace(r.Namespace), client.Limit(loadPage), client.Continue(next)); err != nil {
+			return fmt.Errorf("list %T: %w", page, err)
+		}
+		add(page)
+		if next = page.GetContinue(); next == "" {
+			return nil
+		}
+	}
+}
+
 // load reads the scheduler's initial state from the API server itself. A cache may lag, above all after an outage of
 // the API server, and a leader that starts from a stale state assigns scans that are already assigned.
 func (r *Runner) load(ctx context.Context) (scheduler.State, error) {
-	var (
-		state   scheduler.State
-		pools   v1alpha1.WorkerPoolList
-		budgets v1alpha1.TokenBudgetList
-		leases  coordinationv1.LeaseList
-		scans   v1alpha1.ScanRequestList
-		in      = client.InNamespace(r.Namespace)
+	var state scheduler.State
+	err := errors.Join(
+		listAll(ctx, r, func() *v1alpha1.WorkerPoolList { return &v1alpha1.WorkerPoolList{} }, func(page *v1alpha1.WorkerPoolList) {
+			for i := range page.Items {
+				state.Pools = append(state.Pools, &page.Items[i])
+			}
+		}),
+		listAll(ctx, r, func() *v1alpha1.TokenBudgetList { return &v1alpha1.TokenBudgetList{} }, func(page *v1alpha1.TokenBudgetList) {
+			for i := range page.Items {
+				state.Budgets = append(state.Budgets, &page.Items[i])
+			}
+		}),
+		listAll(ctx, r, func() *coordinationv1.LeaseList { return &coordinationv1.LeaseList{} }, func(page *coordinationv1.LeaseList) {
+			for i := range page.Items {
+				if w, ok := workerOf(&page.Items[i]); ok {
+					state.Workers = append(state.Workers, w)
+				}
+			}
+		}),
+		listAll(ctx, r, func() *v1alpha1.ScanRequestList { return &v1alpha1.ScanRequestList{} }, func(page *v1alpha1.ScanRequestList) {
+			for i := range page.Items {
+				page.Items[i].ManagedFields = nil // as in the cache
+				// Copied, for the objects of a page share one array: a single one would keep all others in memory.
+				state.Scans = append(state.Scans, page.Items[i].DeepCopy())
+			}
+		}),
 	)
-	for _, list := range []client.ObjectList{&pools, &budgets, &leases, &scans} {
-		if err := r.APIReader.List(ctx, list, in); err != nil {
-			return state, fmt.Errorf("list %T: %w", list, err)
-		}
+	if err != nil {
+		return state, err
 	}
-	for i := range pools.Items {
-		state.Pools = append(state.Pools, &pools.Items[i])
-	}
-	for i := range budgets.Items {
-		key, err := r.Keys.Check(ctx, &budgets.Items[i])
+	for _, b := range state.Budgets {
+		key, err := r.Keys.Check(ctx, b)
 		if err != nil {
 			return state, err
 		}
-		state.Budgets = append(state.Budgets, &budgets.Items[i])
 		state.Keys = append(state.Keys, key)
-	}
-	for i := range leases.Items {
-		if w, ok := workerOf(&leases.Items[i]); ok {
-			state.Workers = append(state.Workers, w)
-		}
-	}
-	for i := range scans.Items {
-		state.Scans = append(state.Scans, &scans.Items[i])
 	}
 	return state, nil
 }

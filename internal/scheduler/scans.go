@@ -98,6 +98,9 @@ func (s *Scheduler) scanChanged(obj *v1alpha1.ScanRequest) {
 		st = &scanState{name: name, seenAt: s.clk.Now()}
 		s.scans[name] = st
 	case !newer(obj, st.obj):
+		if obj.ResourceVersion == st.obj.ResourceVersion {
+			st.obj = obj // the cache's copy: ours, of the initial state or of a write, can go
+		}
 		return
 	}
 	st.obj = obj
