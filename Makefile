@@ -1,5 +1,4 @@
-# Everything here needs Go, git and make; the Go module proxy is the only thing
-# asked for anything. `make help` lists the targets.
+# Everything here needs Go, git and make, and the Go module proxy. `make help` lists the targets.
 
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
@@ -28,9 +27,16 @@ FUZZTIME ?= 20s
 ROUNDS ?= 20
 SEED ?= 0
 
-# gRPC's own pages about traces, which nothing serves, keep every exported method of every type in a program: a fifth
-# of it.
-export BUILDFLAGS := -tags=grpcnotrace
+# What --version prints: the tag, or the commits since it. Empty outside a git repository.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+# gRPC's pages about traces, which no program serves, keep every exported method of every type in a program: a fifth of
+# its size.
+export BUILDFLAGS := -tags=grpcnotrace -ldflags=-X=github.com/eco2-team/scan-operator/internal/cli.version=$(VERSION)
+
+# Each module is built with the versions of its own go.mod. A workspace would choose versions, and apply replacements,
+# for all of them together: dev/controlplane would put the product on another release of Kubernetes' libraries.
+export GOWORK := off
 
 # The API server's and etcd's programs, where controller-runtime's envtest looks.
 export KUBEBUILDER_ASSETS := $(K8S)

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz test of $PKG in turn, $FUZZTIME each: go test takes one
-# fuzz test of one package at a time.
+# Runs every fuzz test of $PKG, one after another, for $FUZZTIME each: go test runs one fuzz test at a time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

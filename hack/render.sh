@@ -3,8 +3,8 @@
 #
 #   hack/render.sh config/default scan-operator=ghcr.io/eco2-team/scan-operator:v0.1.0
 #
-# The image's entry in the overlay's kustomization.yaml is replaced in a copy, so that the overlay's own replacements,
-# which give the manager's image to the workers, see it. KUBECTL names the kubectl to use.
+# The image is set in a copy of the overlay's kustomization.yaml, so that the overlay's own replacement, which gives the
+# manager's image to the workers, uses it. KUBECTL names the kubectl to use.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# Runs the tests of $PKG with the race detector and without the test cache:
-# results depend on programs the cache does not know (bin/k8s, the product's
-# own), so an old result could be a stale one.
+# Runs the tests of $PKG with the race detector, and without the test cache: results depend on programs that the cache
+# does not track (bin/k8s and the product's own).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 race=(-race)
 if [[ $(go env CGO_ENABLED) != 1 ]] || ! command -v "$(go env CC)" >/dev/null; then
 	case $(go env GOOS) in
-	darwin) ;; # The race detector needs no C compiler there.
+	darwin) ;; # The race detector needs no C compiler here.
 	*)
 		if [[ ${REQUIRE_RACE:-} == 1 ]]; then
-			echo "test: the race detector needs a C compiler and there is none: install gcc or clang" >&2
+			echo "test: the race detector needs a C compiler: install gcc or clang" >&2
 			exit 1
 		fi
-		echo "test: no C compiler, so WITHOUT the race detector: install gcc or clang to have it" >&2
+		echo "test: running WITHOUT the race detector, which needs a C compiler: install gcc or clang" >&2
 		race=()
 		;;
 	esac
@@ -23,7 +22,7 @@ fi
 read -r -a packages <<<"${PKG:-./...}"
 read -r -a more <<<"${TESTARGS:-}"
 
-# Tests that start the product's programs find them here, built from this tree.
+# Some tests start these programs; they must be of this tree.
 echo "test: building the programs into bin/"
 read -r -a programs <<<"$PROGRAMS"
 go build ${BUILDFLAGS:-} -o bin/ "${programs[@]}"

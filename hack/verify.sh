@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Fails if a generated file or a go.mod is not what the sources say it should
-# be, and shows the difference, or if a Go file has no license header. It compares with the files as they are, so it
-# can be used before committing too.
+# Fails if a generated file or a go.mod is out of date, and shows the difference, or if a Go file has no license header.
+# It compares with the working tree, so that it also works before a commit.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

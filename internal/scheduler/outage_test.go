@@ -1,3 +1,6 @@
+// Copyright The scan-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 package scheduler
 
 import (
