@@ -12,6 +12,7 @@ K8S := $(BIN)/k8s
 CONTROLLER_GEN := $(BIN)/controller-gen
 GOLANGCI_LINT := $(BIN)/golangci-lint
 KUBE_API_LINT := $(BIN)/golangci-lint-kal
+CRD_REF_DOCS := $(BIN)/crd-ref-docs
 HEADER := hack/boilerplate.go.txt
 
 # The product's programs, and those that the local stack and the tests start.
@@ -97,7 +98,7 @@ k8s: ## Build etcd, kube-apiserver, kube-controllers and kubectl into bin/k8s (o
 	@dev/controlplane/build.sh $(K8S)
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) $(KUBE_API_LINT) ## Build the pinned code generator and linters into bin/.
+tools: $(CONTROLLER_GEN) $(GOLANGCI_LINT) $(KUBE_API_LINT) $(CRD_REF_DOCS) ## Build the pinned generators and linters into bin/.
 
 .PHONY: clean
 clean: ## Remove the product's programs and the local state; keep bin/k8s and the tools.
@@ -118,6 +119,12 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs from api/ and the manager's ro
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=scan-operator-manager-role paths=./controllers/... output:rbac:dir=config/rbac
 
+.PHONY: docs
+docs: $(CRD_REF_DOCS) build ## Generate the reference of API fields and flags from api/ and the programs.
+	$(CRD_REF_DOCS) --config hack/apidocs/config.yaml --templates-dir hack/apidocs/templates --renderer markdown \
+		--source-path api/v1alpha1 --output-path docs/reference/api.md --log-level ERROR
+	go run ./hack/flagsdoc $(BIN)/manager $(BIN)/api $(BIN)/worker $(BIN)/openai-sim >docs/reference/flags.md
+
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code.
 	$(GOLANGCI_LINT) fmt
@@ -135,7 +142,7 @@ lint-api: $(KUBE_API_LINT) ## Check the API types against the conventions of Kub
 	$(KUBE_API_LINT) run -c .golangci-kal.yml ./api/v1alpha1/
 
 .PHONY: verify
-verify: $(CONTROLLER_GEN) ## Fail if generated files or go.mod files are out of date.
+verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Fail if generated files or go.mod files are out of date.
 	@hack/verify.sh
 
 # A pinned tool is one module under hack/tools; it is rebuilt when its versions change.
@@ -147,3 +154,6 @@ $(GOLANGCI_LINT): hack/tools/lint/go.mod hack/tools/lint/go.sum
 
 $(KUBE_API_LINT): hack/tools/kal/go.mod hack/tools/kal/go.sum
 	@hack/tools/build.sh kal sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter $@
+
+$(CRD_REF_DOCS): hack/tools/apidocs/go.mod hack/tools/apidocs/go.sum
+	@hack/tools/build.sh apidocs github.com/elastic/crd-ref-docs $@

@@ -6,16 +6,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
-for dir in api config; do
+for dir in api config docs; do
 	cp -R "$dir" "$before/$dir"
 done
 
-make --no-print-directory generate manifests
+make --no-print-directory generate manifests docs
 
 status=0
-for dir in api config; do
+for dir in api config docs; do
 	if ! diff -ruN "$before/$dir" "$dir"; then
-		echo "verify: $dir/ was out of date: run 'make generate manifests' and commit the result" >&2
+		echo "verify: $dir/ was out of date: run 'make generate manifests docs' and commit the result" >&2
 		status=1
 	fi
 done

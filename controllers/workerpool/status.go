@@ -46,8 +46,8 @@ func computePoolStatus(scope *poolScope, demand *scheduler.PoolDemand) {
 	pool, s := scope.pool, &scope.pool.Status
 	s.ObservedGeneration = pool.Generation
 	s.Selector = labels.SelectorFromSet(poolLabels(pool)).String()
-	s.DesiredReplicas, s.LimitedBy = ptr.To(totalReplicas(scope.groups)), scope.decision.LimitedBy
-	s.Queued, s.InFlight = ptr.To(int32(demand.Queued)), ptr.To(int32(demand.InFlight))
+	s.DesiredReplicas, s.LimitedBy = new(totalReplicas(scope.groups)), scope.decision.LimitedBy
+	s.Queued, s.InFlight = new(int32(demand.Queued)), new(int32(demand.InFlight))
 	s.Replicas, s.ReadyReplicas, s.CanaryReplicas = new(int32), new(int32), 0
 	for track, d := range scope.deployments {
 		*s.Replicas += d.Status.Replicas
