@@ -4,6 +4,7 @@
 package localstack
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -81,13 +82,9 @@ func (o *Options) setDefaults() {
 		&o.ManifestsDir: filepath.Join("config", "samples"), &o.Namespace: "scans",
 		&o.KubeAddress: "127.0.0.1:0", &o.APIAddress: "127.0.0.1:0", &o.SimAddress: "127.0.0.1:0",
 	} {
-		if *field == "" {
-			*field = value
-		}
+		*field = cmp.Or(*field, value)
 	}
-	if o.Speed == 0 {
-		o.Speed = 1
-	}
+	o.Speed = cmp.Or(o.Speed, 1)
 	if o.RestartBackoff == (localkubelet.RestartBackoff{}) {
 		o.RestartBackoff = localkubelet.KubeletBackoff
 	}

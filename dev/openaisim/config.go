@@ -5,6 +5,7 @@ package openaisim
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,14 +148,14 @@ var defaultClasses = []string{
 
 // withDefaults fills in the fields that were left out.
 func (c Config) withDefaults() Config {
-	orDefault(&c.Speed, 1)
-	orDefault(&c.TokensPerMinute, defaultTokensPerMinute)
-	orDefault(&c.RequestsPerMinute, defaultRequestsPerMinute)
-	orDefault(&c.ChargeMode, ChargeSum)
-	orDefault(&c.VisionLatency, Latency{MinMillis: 4500, MaxMillis: 6200, Distribution: LatencyLogNormal})
-	orDefault(&c.AnswerLatency, Latency{MinMillis: 4900, MaxMillis: 8900, Distribution: LatencyLogNormal})
-	orDefault(&c.VisionLatency.Distribution, LatencyLogNormal)
-	orDefault(&c.AnswerLatency.Distribution, LatencyLogNormal)
+	c.Speed = cmp.Or(c.Speed, 1)
+	c.TokensPerMinute = cmp.Or(c.TokensPerMinute, defaultTokensPerMinute)
+	c.RequestsPerMinute = cmp.Or(c.RequestsPerMinute, defaultRequestsPerMinute)
+	c.ChargeMode = cmp.Or(c.ChargeMode, ChargeSum)
+	c.VisionLatency = cmp.Or(c.VisionLatency, Latency{MinMillis: 4500, MaxMillis: 6200, Distribution: LatencyLogNormal})
+	c.AnswerLatency = cmp.Or(c.AnswerLatency, Latency{MinMillis: 4900, MaxMillis: 8900, Distribution: LatencyLogNormal})
+	c.VisionLatency.Distribution = cmp.Or(c.VisionLatency.Distribution, LatencyLogNormal)
+	c.AnswerLatency.Distribution = cmp.Or(c.AnswerLatency.Distribution, LatencyLogNormal)
 	if c.Classes == nil {
 		c.Classes = slices.Clone(defaultClasses)
 	}
@@ -162,14 +163,6 @@ func (c Config) withDefaults() Config {
 		c.EmptyArrays = map[string]int64{"insufficiencies": 70}
 	}
 	return c
-}
-
-// orDefault sets a zero value to its default.
-func orDefault[T comparable](v *T, fallback T) {
-	var zero T
-	if *v == zero {
-		*v = fallback
-	}
 }
 
 // Validate reports every invalid setting, by its JSON name.

@@ -6,12 +6,12 @@ package pipeline
 import (
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 )
 
 // maxMessage is the maximum length of a message in a status, in bytes: an object must stay small.
@@ -59,20 +59,7 @@ func condition(s *v1alpha1.ScanRequestStatus, kind string) *metav1.Condition {
 
 func setCondition(c Context, s *v1alpha1.ScanRequestStatus, kind string, status metav1.ConditionStatus, reason, message string) {
 	meta.SetStatusCondition(&s.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: clip(message),
+		Type: kind, Status: status, Reason: reason, Message: clip.Bytes(message, maxMessage),
 		ObservedGeneration: c.Generation, LastTransitionTime: metav1.NewTime(c.Now.Truncate(time.Second)),
 	})
-}
-
-// clip cuts a message to maxMessage bytes, at a character boundary.
-func clip(message string) string {
-	if len(message) <= maxMessage {
-		return message
-	}
-	const ellipsis = "…"
-	cut := maxMessage - len(ellipsis)
-	for cut > 0 && !utf8.RuneStart(message[cut]) {
-		cut--
-	}
-	return message[:cut] + ellipsis
 }

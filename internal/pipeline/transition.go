@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 )
 
 var (
@@ -266,7 +267,7 @@ func (Expired) fold(c Context, s *v1alpha1.ScanRequestStatus) error {
 		st.State = v1alpha1.StageFailed
 		st.FinishedAt = micro(c.Now)
 		st.Failure = &v1alpha1.StageFailure{Class: v1alpha1.FailureTimeout, At: micro(c.Now)}
-		st.Message = clip(message)
+		st.Message = clip.Bytes(message, maxMessage)
 	}
 	setCondition(c, s, stageCondition(stage), metav1.ConditionFalse, v1alpha1.ReasonDeadlineExceeded, message)
 	finish(c, s, v1alpha1.ReasonDeadlineExceeded, message)

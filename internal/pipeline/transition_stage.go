@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 )
 
 // Backoff bounds of the time between two attempts of a stage.
@@ -57,7 +58,7 @@ func recordOutcome(s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment, o Outco
 	st.Tokens.CachedInput += o.Usage.CachedInput
 	st.Tokens.Output += o.Usage.Output
 	st.RateLimit = o.RateLimit.DeepCopy()
-	st.Message = clip(o.Message)
+	st.Message = clip.Bytes(o.Message, maxMessage)
 }
 
 func foldSuccess(c Context, s *v1alpha1.ScanRequestStatus, o Outcome) {
@@ -92,7 +93,7 @@ func foldFailure(c Context, s *v1alpha1.ScanRequestStatus, a v1alpha1.Assignment
 	st.Failure = &v1alpha1.StageFailure{
 		Class: f.Class, Code: f.Code, RetryAfterMilliseconds: f.RetryAfter.Milliseconds(), At: micro(o.FinishedAt),
 	}
-	st.Message = clip(f.Message)
+	st.Message = clip.Bytes(f.Message, maxMessage)
 
 	fail := func(reason, message string) {
 		st.State = v1alpha1.StageFailed

@@ -11,6 +11,7 @@ import (
 	"github.com/openai/openai-go/v3/shared"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
@@ -68,7 +69,7 @@ func readChat(raw []byte, key string) (string, v1alpha1.TokenUsage, *pipeline.Fa
 		return "", usage, truncatedFailure()
 	case choice.Message.Content == "":
 		return "", usage, outputFailure("the provider's answer is empty",
-			fmt.Sprintf("it finished with %q", clip(scrub(choice.FinishReason, key), maxCode)))
+			fmt.Sprintf("it finished with %q", clip.Bytes(scrub(choice.FinishReason, key), maxCode)))
 	}
 	return choice.Message.Content, usage, nil
 }

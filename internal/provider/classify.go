@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
@@ -204,7 +205,7 @@ func newFailure(class v1alpha1.FailureClass, what string, e providerError, key s
 		code = e.kind
 	}
 	return &pipeline.Failure{
-		Class: class, Code: clip(scrub(code, key), maxCode), Message: compose(what, scrub(e.message, key), advice[class]),
+		Class: class, Code: clip.Bytes(scrub(code, key), maxCode), Message: compose(what, scrub(e.message, key), advice[class]),
 	}
 }
 

@@ -558,24 +558,3 @@ func TestScrub(t *testing.T) {
 		})
 	}
 }
-
-func TestClip(t *testing.T) {
-	tests := map[string]struct {
-		text  string
-		limit int
-		want  string
-	}{
-		"fits":               {"가나다", 9, "가나다"},
-		"between characters": {"가나다라", 11, "가나…"},
-		"on a character":     {"abcdef", 5, "ab…"},
-		"no room for a mark": {"가나", 2, ""},
-		"nothing":            {"가나", 0, ""},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			if got := clip(tc.text, tc.limit); got != tc.want {
-				t.Errorf("got %q, want %q", got, tc.want)
-			}
-		})
-	}
-}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
@@ -206,7 +207,7 @@ func isHeaderValue(key string) bool {
 func (c *Client) logFailure(call stages.Call, failure *pipeline.Failure, resp *http.Response) {
 	status, requestID := 0, ""
 	if resp != nil {
-		status, requestID = resp.StatusCode, clip(resp.Header.Get("X-Request-Id"), 128)
+		status, requestID = resp.StatusCode, clip.Bytes(resp.Header.Get("X-Request-Id"), 128)
 	}
 	c.log.V(1).Info("call failed", "api", call.API, "budget", call.Budget, "model", call.Model, "class", failure.Class,
 		"code", failure.Code, "status", status, "assignment", call.RequestID, "providerRequestID", requestID)

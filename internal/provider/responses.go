@@ -12,6 +12,7 @@ import (
 	"github.com/openai/openai-go/v3/shared"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 	"github.com/eco2-team/scan-operator/internal/pipeline/stages"
 )
@@ -78,7 +79,7 @@ func readResponse(raw []byte, key string) (string, v1alpha1.TokenUsage, *pipelin
 		}
 		return "", usage, truncatedFailure()
 	default:
-		return "", usage, outputFailure("the provider's answer is not finished", fmt.Sprintf("its status is %q", clip(scrub(string(r.Status), key), maxCode)))
+		return "", usage, outputFailure("the provider's answer is not finished", fmt.Sprintf("its status is %q", clip.Bytes(scrub(string(r.Status), key), maxCode)))
 	}
 	text := r.OutputText()
 	if text == "" {

@@ -6,7 +6,8 @@ package provider
 import (
 	"regexp"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/eco2-team/scan-operator/internal/clip"
 )
 
 // maxMessage bounds the message of a failure, in bytes.
@@ -43,24 +44,8 @@ func compose(what, text, advice string) string {
 	}
 	if text != "" {
 		if room := maxMessage - len(what) - len(": ") - len(advice); room > 0 {
-			what += ": " + clip(text, room)
+			what += ": " + clip.Bytes(text, room)
 		}
 	}
-	return clip(what+advice, maxMessage)
-}
-
-// clip shortens a text to at most limit bytes, at the end of a character.
-func clip(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	const more = "…"
-	end := max(limit-len(more), 0)
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	if limit < len(more) {
-		return text[:end]
-	}
-	return text[:end] + more
+	return clip.Bytes(what+advice, maxMessage)
 }

@@ -94,6 +94,7 @@ func TestReach(t *testing.T) {
 		{"internal/queue/...", impure, "decisions are pure"},
 		{"internal/autoscale/...", impure, "decisions are pure"},
 		{"internal/scheduler", impure, "decisions are pure"},
+		{"internal/scheduler", []string{"internal/autoscale"}, "the autoscaler reads the scheduler's demand, not the other way round"},
 		{"internal/scheduler", []string{"internal/autoscale"}, "controllers convert the scheduler's demand to the autoscaler's input"},
 		{
 			"cmd/api",

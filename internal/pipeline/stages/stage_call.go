@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
+	"github.com/eco2-team/scan-operator/internal/clip"
 	"github.com/eco2-team/scan-operator/internal/pipeline/knowledge"
 	"github.com/eco2-team/scan-operator/internal/pipeline/pricing"
 )
@@ -67,7 +68,7 @@ func requestID(scan Scan) string {
 
 // visionText passes on what the user wrote, in short and marked as such.
 func visionText(spec v1alpha1.ScanRequestSpec) string {
-	hint := clipRunes(strings.TrimSpace(spec.UserInput), visionHintRunes)
+	hint := clip.Runes(strings.TrimSpace(spec.UserInput), visionHintRunes)
 	if hint == "" {
 		return ""
 	}
@@ -117,21 +118,9 @@ func categoryOf(class *v1alpha1.Classification) string {
 	return class.MajorCategory + " / " + class.MiddleCategory
 }
 
-// clipRunes cuts a text to at most limit characters, as the API counts them.
-func clipRunes(text string, limit int) string {
-	n := 0
-	for i := range text {
-		if n == limit {
-			return text[:i]
-		}
-		n++
-	}
-	return text
-}
-
 // clean makes a model's string fit to be stored: valid UTF-8, no space around it, at most limit characters.
 func clean(text string, limit int) string {
-	return strings.TrimSpace(clipRunes(strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")), limit))
+	return strings.TrimSpace(clip.Runes(strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")), limit))
 }
 
 // cleanList prepares a model's list for storage: no empty entries, at most count of them, each at most limit
