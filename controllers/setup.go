@@ -102,7 +102,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("set up controller scanrequest: %w", err)
 	}
 	if o.MaxFinished > 0 {
-		if err := (&retention.Reconciler{Client: mgr.GetClient(), Max: o.MaxFinished}).SetupWithManager(mgr); err != nil {
+		if err := (&retention.Reconciler{Client: mgr.GetClient(), Clock: clk, Max: o.MaxFinished}).SetupWithManager(mgr); err != nil {
 			return fmt.Errorf("set up controller retention: %w", err)
 		}
 	}

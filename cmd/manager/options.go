@@ -54,7 +54,7 @@ func (o *options) bind(fs *flag.FlagSet, getenv func(string) string) {
 	fs.IntVar(&o.burst, "kube-api-burst", 1000, "Limit of the requests to the API server in a burst. 1 or more.")
 	fs.IntVar(&o.maxStatusWrites, "max-concurrent-status-writes", 16, "Limit of the scheduler's status writes that run at the same time. 1 or more.")
 	fs.IntVar(&o.scanConcurrency, "scan-concurrency", 8, "Number of ScanRequests that are reconciled at the same time. 1 or more.")
-	fs.IntVar(&o.maxFinished, "max-finished-scans", 10_000, "Limit of the finished scans in the namespace. The oldest ones beyond it are deleted before their time to live is over. 0 means no limit.")
+	fs.IntVar(&o.maxFinished, "max-finished-scans", 10_000, "Limit of the finished scans in the namespace. Beyond it the oldest ones of the user who has the most are deleted before their time to live is over, but none that finished less than five minutes ago. 0 means no limit.")
 	fs.StringVar(&o.queueAddr, "queue-bind-address", ":8082", "Address where the leader serves positions and estimated waits to the HTTP API, as host:port. Empty turns it off.")
 	fs.StringVar(&o.webhookURL, "reward-webhook-url", "", "URL that receives the reward of each finished scan, at least once. Empty means none.")
 	fs.StringVar(&o.webhookTokenFile, "reward-webhook-token-file", "", "File with the bearer token for --reward-webhook-url. Empty means no token.")

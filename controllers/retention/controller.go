@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -29,10 +30,16 @@ const (
 	deletePause = 250 * time.Millisecond
 )
 
-// Reconciler keeps at most Max finished scans in each namespace. It deletes those that finished first, before their time
-// to live is over. It follows finished scans by watch events and lists nothing.
+// MinAge is how long a finished scan is kept at least, unless its own time to live is shorter: long enough for a client to
+// fetch the result, and for an idempotency key to find it.
+const MinAge = 5 * time.Minute
+
+// Reconciler keeps at most Max finished scans in each namespace. Beyond that it deletes scans of the user who has the
+// most, those that finished first, before their time to live is over. It deletes none that is younger than MinAge, even
+// if that leaves more than Max. It follows finished scans by watch events and lists nothing.
 type Reconciler struct {
 	Client client.Client
+	Clock  clock.PassiveClock
 	// Max is how many finished scans a namespace may have, at least 0.
 	Max int
 
@@ -46,10 +53,11 @@ var _ reconcile.Reconciler = (*Reconciler)(nil)
 
 // Reconcile deletes a namespace's surplus of finished scans. The request has a namespace and no name.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	deleted := 0
+	deleted, next := 0, time.Duration(0)
 	for ; deleted < deleteBatch; deleted++ {
-		scan, ok := r.surplus(req.Namespace)
+		scan, wait, ok := r.surplus(req.Namespace)
 		if !ok {
+			next = wait
 			break
 		}
 		obj := &v1alpha1.ScanRequest{}
@@ -61,21 +69,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.forget(req.Namespace, scan.uid)
 	}
 	if deleted == 0 {
-		return ctrl.Result{}, nil
+		return ctrl.Result{RequeueAfter: next}, nil
 	}
-	ctrl.LoggerFrom(ctx).Info("deleted the oldest finished scans", "namespace", req.Namespace, "deleted", deleted, "max", r.Max)
+	ctrl.LoggerFrom(ctx).Info("deleted finished scans beyond the limit", "namespace", req.Namespace, "deleted", deleted, "max", r.Max)
 	return ctrl.Result{RequeueAfter: deletePause}, nil
 }
 
-// surplus returns the scan that finished first if the namespace has more than Max.
-func (r *Reconciler) surplus(namespace string) (finishedScan, bool) {
+// surplus returns the scan to delete next if the namespace has more than Max. If it is too young, wait is the time until
+// it is not.
+func (r *Reconciler) surplus(namespace string) (scan finishedScan, wait time.Duration, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := r.finished[namespace]
-	if f == nil || f.order.Len() <= r.Max {
-		return finishedScan{}, false
+	if f == nil || len(f.byUID) <= r.Max {
+		return finishedScan{}, 0, false
 	}
-	return *f.order.Top(), true
+	scan = *f.users.Top().scans.Top()
+	wait = scan.at.Add(MinAge).Sub(r.Clock.Now())
+	return scan, max(wait, 0), wait <= 0
 }
 
 // note records a finished scan and reports whether its namespace now has more than Max.
@@ -94,9 +105,9 @@ func (r *Reconciler) note(scan *v1alpha1.ScanRequest) (tooMany bool) {
 		r.finished[scan.Namespace] = f
 	}
 	if f.byUID[scan.UID] == nil {
-		f.add(&finishedScan{name: scan.Name, uid: scan.UID, at: scan.Status.FinishedAt.Time})
+		f.add(&finishedScan{name: scan.Name, uid: scan.UID, user: scan.Spec.UserID, at: scan.Status.FinishedAt.Time})
 	}
-	return f.order.Len() > r.Max
+	return len(f.byUID) > r.Max
 }
 
 func (r *Reconciler) forget(namespace string, uid types.UID) {
@@ -104,7 +115,7 @@ func (r *Reconciler) forget(namespace string, uid types.UID) {
 	defer r.mu.Unlock()
 	if f := r.finished[namespace]; f != nil && f.byUID[uid] != nil {
 		f.remove(uid)
-		if f.order.Len() == 0 {
+		if len(f.byUID) == 0 {
 			delete(r.finished, namespace)
 		}
 	}
@@ -137,21 +148,37 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 type finishedScan struct {
 	name  string
 	uid   types.UID
+	user  string
 	at    time.Time
 	index int
 }
 
-// finishedScans are a namespace's finished scans, the one that finished first on top of the heap.
+// userScans are a user's finished scans, the one that finished first on top of the heap.
+type userScans struct {
+	scans heap.Heap[finishedScan]
+	index int
+}
+
+// finishedScans are a namespace's finished scans. The user who has the most is on top of the heap.
 type finishedScans struct {
-	order heap.Heap[finishedScan]
-	byUID map[types.UID]*finishedScan
+	users  heap.Heap[userScans]
+	byUser map[string]*userScans
+	byUID  map[types.UID]*finishedScan
 }
 
 func newFinishedScans() *finishedScans {
 	return &finishedScans{
-		order: heap.New(finishedBefore, func(s *finishedScan) *int { return &s.index }),
-		byUID: map[types.UID]*finishedScan{},
+		users:  heap.New(hasMore, func(u *userScans) *int { return &u.index }),
+		byUser: map[string]*userScans{},
+		byUID:  map[types.UID]*finishedScan{},
 	}
+}
+
+func hasMore(a, b *userScans) bool {
+	if n, m := a.scans.Len(), b.scans.Len(); n != m {
+		return n > m
+	}
+	return finishedBefore(a.scans.Top(), b.scans.Top())
 }
 
 func finishedBefore(a, b *finishedScan) bool {
@@ -162,11 +189,27 @@ func finishedBefore(a, b *finishedScan) bool {
 }
 
 func (f *finishedScans) add(scan *finishedScan) {
-	f.order.Push(scan)
 	f.byUID[scan.uid] = scan
+	if u := f.byUser[scan.user]; u != nil {
+		u.scans.Push(scan)
+		f.users.Fix(u)
+		return
+	}
+	u := &userScans{scans: heap.New(finishedBefore, func(s *finishedScan) *int { return &s.index })}
+	u.scans.Push(scan)
+	f.byUser[scan.user] = u
+	f.users.Push(u)
 }
 
 func (f *finishedScans) remove(uid types.UID) {
-	f.order.Remove(f.byUID[uid])
+	scan := f.byUID[uid]
 	delete(f.byUID, uid)
+	u := f.byUser[scan.user]
+	if u.scans.Len() == 1 {
+		f.users.Remove(u)
+		delete(f.byUser, scan.user)
+		return
+	}
+	u.scans.Remove(scan)
+	f.users.Fix(u)
 }

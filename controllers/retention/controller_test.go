@@ -11,10 +11,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/eco2-team/scan-operator/api/v1alpha1"
 	"github.com/eco2-team/scan-operator/controllers/controllertest"
 )
+
+// later is a time at which all scans of the tests are old enough to be deleted.
+var later = clocktesting.NewFakePassiveClock(controllertest.T0.Add(time.Hour))
 
 func TestFinishedScansAreCapped(t *testing.T) {
 	finished := func(name string, age time.Duration) *v1alpha1.ScanRequest {
@@ -45,7 +49,7 @@ func TestFinishedScansAreCapped(t *testing.T) {
 			var n controllertest.Calls
 			stored := []*v1alpha1.ScanRequest{running, finished("b", time.Minute), finished("c", time.Hour), finished("d", time.Second)}
 			c := controllertest.NewClient(t, &n)
-			r := &Reconciler{Client: c, Max: tc.most}
+			r := &Reconciler{Client: c, Clock: later, Max: tc.most}
 			for _, s := range stored {
 				s = s.DeepCopy()
 				if err := c.Create(t.Context(), s); err != nil {
@@ -80,7 +84,7 @@ func TestFinishedScansAreCapped(t *testing.T) {
 // TestFinishedScansGoInBatches: many surplus scans do not take the API server from the scheduler.
 func TestFinishedScansGoInBatches(t *testing.T) {
 	var n controllertest.Calls
-	r := &Reconciler{Client: controllertest.NewClient(t, &n), Max: 5}
+	r := &Reconciler{Client: controllertest.NewClient(t, &n), Clock: later, Max: 5}
 	for i := range deleteBatch + 15 {
 		s := controllertest.MakeScan(controllertest.FinishedAt(controllertest.T0.Add(time.Duration(i) * time.Second)))
 		s.Name, s.UID = "s"+strconv.Itoa(i), types.UID(strconv.Itoa(i))
@@ -96,5 +100,59 @@ func TestFinishedScansGoInBatches(t *testing.T) {
 	}
 	if result, err := r.Reconcile(t.Context(), controllertest.Request("")); err != nil || result.RequeueAfter != 0 || n.Deletes != deleteBatch+10 {
 		t.Errorf("%d deletes when there were no more, requeue after %s, error %v", n.Deletes, result.RequeueAfter, err)
+	}
+}
+
+// One busy user's scans evicted everybody's results, some of them seconds old: a namespace of 10,000 finished scans held
+// less than four minutes of them.
+func TestABusyUserEvictsTheirOwnScansOnly(t *testing.T) {
+	var n controllertest.Calls
+	c := controllertest.NewClient(t, &n)
+	clk := clocktesting.NewFakePassiveClock(controllertest.T0.Add(MinAge + 10*time.Second))
+	r := &Reconciler{Client: c, Clock: clk, Max: 10}
+	add := func(user string, count int, finishedAt time.Time) {
+		for i := range count {
+			s := controllertest.MakeScan(controllertest.FinishedAt(finishedAt.Add(time.Duration(i) * time.Second)))
+			s.Name, s.Spec.UserID = user+strconv.Itoa(i), user
+			s.UID = types.UID(s.Name)
+			if err := c.Create(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			r.note(s)
+		}
+	}
+	add("quiet", 5, controllertest.T0.Add(-time.Hour))
+	add("busy", 20, controllertest.T0)
+	left := func() (quiet, busy int) {
+		var list v1alpha1.ScanRequestList
+		if err := c.List(t.Context(), &list); err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			if list.Items[i].Spec.UserID == "quiet" {
+				quiet++
+			} else {
+				busy++
+			}
+		}
+		return quiet, busy
+	}
+	if _, err := r.Reconcile(t.Context(), controllertest.Request("")); err != nil {
+		t.Fatal(err)
+	}
+	// Eleven of the busy user's are MinAge old. The other nine are not: they stay, though that is more than Max.
+	if quiet, busy := left(); quiet != 5 || busy != 9 {
+		t.Fatalf("%d of the quiet user's scans and %d of the busy one's are left, want 5 and 9", quiet, busy)
+	}
+	result, err := r.Reconcile(t.Context(), controllertest.Request(""))
+	if err != nil || result.RequeueAfter != time.Second {
+		t.Errorf("requeue after %s, error %v; want the second until the next one is old enough", result.RequeueAfter, err)
+	}
+	clk.SetTime(later.Now())
+	if _, err := r.Reconcile(t.Context(), controllertest.Request("")); err != nil {
+		t.Fatal(err)
+	}
+	if quiet, busy := left(); quiet != 5 || busy != 5 {
+		t.Errorf("%d of the quiet user's scans and %d of the busy one's are left, want 5 each", quiet, busy)
 	}
 }
