@@ -8,28 +8,19 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
+
+	rscors "github.com/rs/cors"
 
 	"github.com/eco2-team/scan-operator/pkg/client/scanapi"
 )
 
-// What a page of an allowed origin may send and read, beyond what CORS allows every page.
-var (
-	corsMethods = strings.Join([]string{http.MethodGet, http.MethodPost, http.MethodDelete}, ", ")
-	corsHeaders = strings.Join([]string{
-		"Content-Type", "Cache-Control", scanapi.IdempotencyKeyHeader, scanapi.LastEventIDHeader, scanapi.RequestIDHeader,
-		"Traceparent", "Tracestate",
-	}, ", ")
-	corsExposed = strings.Join([]string{"Retry-After", scanapi.RequestIDHeader}, ", ")
-)
-
 // corsMaxAge is how long a browser may cache the response to a preflight, in seconds; browsers cap it at two hours.
-const corsMaxAge = "7200"
+const corsMaxAge = 7200
 
 // cors lets pages of the allowed origins use the API with the user's cookies, and keeps other pages from changing
 // anything with them. The check of requests that change something is the standard library's.
 type cors struct {
-	origins    []string
+	headers    *rscors.Cors
 	protection *http.CrossOriginProtection
 }
 
@@ -44,34 +35,35 @@ func newCORS(origins []string) (*cors, error) {
 		if err := c.protection.AddTrustedOrigin(origin); err != nil {
 			return nil, fmt.Errorf("allowed origin %q: %w", origin, err)
 		}
-		c.origins = append(c.origins, origin)
 	}
+	options := rscors.Options{
+		AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodDelete},
+		AllowedHeaders: []string{
+			"Content-Type", "Cache-Control", scanapi.IdempotencyKeyHeader, scanapi.LastEventIDHeader, scanapi.RequestIDHeader,
+			"Traceparent", "Tracestate",
+		},
+		ExposedHeaders:   []string{"Retry-After", scanapi.RequestIDHeader},
+		AllowCredentials: true,
+		MaxAge:           corsMaxAge,
+	}
+	// Without the function, an empty list would mean every origin.
+	options.AllowOriginFunc = func(origin string) bool { return slices.Contains(origins, origin) }
+	c.headers = rscors.New(options)
 	return c, nil
 }
 
 // handle sets the headers for the request's origin. It returns true if the request was a preflight, which it has
 // answered, and an error if the request must not be served.
 func (c *cors) handle(w http.ResponseWriter, r *http.Request) (answered bool, err error) {
-	h := w.Header()
-	h.Add("Vary", "Origin")
-	origin := r.Header.Get("Origin")
-	allowed := origin != "" && slices.Contains(c.origins, origin)
-	if allowed {
-		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Allow-Credentials", "true")
-		h.Set("Access-Control-Expose-Headers", corsExposed)
-	}
-	if r.Method == http.MethodOptions && origin != "" && r.Header.Get("Access-Control-Request-Method") != "" {
-		if !allowed {
+	if r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+		if !c.headers.OriginAllowed(r) {
+			w.Header().Add("Vary", "Origin")
 			return false, originNotAllowed()
 		}
-		h.Add("Vary", "Access-Control-Request-Method, Access-Control-Request-Headers")
-		h.Set("Access-Control-Allow-Methods", corsMethods)
-		h.Set("Access-Control-Allow-Headers", corsHeaders)
-		h.Set("Access-Control-Max-Age", corsMaxAge)
-		w.WriteHeader(http.StatusNoContent)
+		c.headers.HandlerFunc(w, r)
 		return true, nil
 	}
+	c.headers.HandlerFunc(w, r)
 	if err := c.protection.Check(r); err != nil {
 		p := originNotAllowed()
 		p.cause = err
