@@ -41,8 +41,8 @@ func run(ctx context.Context, paths []string) error {
 	page.WriteString(header)
 	var common []option
 	for _, path := range paths {
-		command := exec.CommandContext(ctx, path, "--help")
-		command.Env = []string{} // some defaults come from the environment
+		command := exec.CommandContext(ctx, path, "--help") //nolint:gosec // whoever runs this names the programs
+		command.Env = []string{}                            // some defaults come from the environment
 		help, err := command.Output()
 		if err != nil {
 			return fmt.Errorf("run %s --help: %w", path, err)
