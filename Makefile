@@ -136,6 +136,7 @@ vet: ## Run go vet.
 .PHONY: lint
 lint: $(GOLANGCI_LINT) lint-api ## Run golangci-lint and the API conventions.
 	$(GOLANGCI_LINT) run
+	@hack/words.sh
 
 .PHONY: lint-api
 lint-api: $(KUBE_API_LINT) ## Check the API types against the conventions of Kubernetes.

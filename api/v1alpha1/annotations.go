@@ -13,7 +13,7 @@ const (
 	ComponentWorker = "worker"
 	// LabelTrack on a Deployment, a Pod and a worker's Lease is TrackStable or TrackCanary.
 	LabelTrack = GroupName + "/track"
-	// TrackStable is LabelTrack's value for workers that run with a pool's own settings, and the meaning of none.
+	// TrackStable is LabelTrack's value for workers that run with a pool's own settings, and the default without the label.
 	TrackStable = "stable"
 	// TrackCanary is LabelTrack's value for workers that run with spec.canary's settings.
 	TrackCanary = "canary"
@@ -35,12 +35,12 @@ const (
 	AnnotationRequestHash = GroupName + "/request-hash"
 
 	// AnnotationTraceparent and AnnotationTracestate on a ScanRequest are the trace that it belongs to, in the form of
-	// W3C trace context. Whoever creates a scan may set them; workers that trace go on from there. A traceparent of
+	// W3C trace context. The creator of a scan may set them; workers that trace continue the trace. A traceparent of
 	// more than 128 bytes and a tracestate of more than 512 are ignored.
 	AnnotationTraceparent = GroupName + "/traceparent"
 	AnnotationTracestate  = GroupName + "/tracestate"
 
-	// AnnotationAutoscaling on a WorkerPool set to AutoscalingPaused leaves spec.replicas to people.
+	// AnnotationAutoscaling on a WorkerPool set to AutoscalingPaused leaves the number of workers to spec.replicas.
 	AnnotationAutoscaling = GroupName + "/autoscaling"
 	// AutoscalingPaused is AnnotationAutoscaling's value that stops autoscaling.
 	AutoscalingPaused = "paused"

@@ -32,7 +32,7 @@ const (
 	ReasonWaitingForTokens = "WaitingForTokens"
 	// ReasonWaitingForRequests: the budget's request limit has no room yet.
 	ReasonWaitingForRequests = "WaitingForRequests"
-	// ReasonWaitingForQuota: the budget's quota is used up.
+	// ReasonWaitingForQuota: the budget's quota is exhausted.
 	ReasonWaitingForQuota = "WaitingForQuota"
 	// ReasonWaitingForBudget: no budget of the pools is ready, for example because its Secret is missing.
 	ReasonWaitingForBudget = "WaitingForBudget"
@@ -49,7 +49,7 @@ const (
 	ReasonSkipped = "Skipped"
 	// ReasonNoRuleFound: the knowledge pack has no entry for the class; the scan succeeds with a fixed answer.
 	ReasonNoRuleFound = "NoRuleFound"
-	// ReasonRetrying: the attempt failed and is tried again.
+	// ReasonRetrying: the attempt failed and another one follows.
 	ReasonRetrying = "Retrying"
 
 	// ReasonDeadlineExceeded: spec.deadlineSeconds have passed.
@@ -66,17 +66,17 @@ const (
 	ReasonNotClassifiable = "NotClassifiable"
 	// ReasonContentRefused: the model declined to answer.
 	ReasonContentRefused = "ContentRefused"
-	// ReasonInvalidRequest: the provider rejected the call as such.
+	// ReasonInvalidRequest: the provider rejected the call as invalid.
 	ReasonInvalidRequest = "InvalidRequest"
 )
 
 // Condition types of a TokenBudget.
 const (
-	// ConditionReady is True when the key is there and the provider has not refused it.
+	// ConditionReady is True when the key exists and the provider accepts it.
 	ConditionReady = "Ready"
 	// ConditionThrottled is True while the provider limits the rate below the configured one.
 	ConditionThrottled = "Throttled"
-	// ConditionQuotaExhausted is True while the provider's or spec.quota is used up.
+	// ConditionQuotaExhausted is True while the provider's quota or spec.quota is exhausted.
 	ConditionQuotaExhausted = "QuotaExhausted"
 )
 
@@ -90,7 +90,7 @@ const (
 	ReasonSecretKeyNotFound = "SecretKeyNotFound"
 	// ReasonProviderUnreachable: calls of several scans failed without a success in between; probe calls are sent.
 	ReasonProviderUnreachable = "ProviderUnreachable"
-	// ReasonKeyRejected: the provider answered 401 or 403.
+	// ReasonKeyRejected: the provider answered 401, or 403 with a code of the account.
 	ReasonKeyRejected = "KeyRejected"
 	// ReasonWithinLimits: the provider admits calls at the configured rate.
 	ReasonWithinLimits = "WithinLimits"
@@ -102,7 +102,7 @@ const (
 	ReasonQuotaAvailable = "QuotaAvailable"
 	// ReasonProviderQuotaExhausted: the provider answered 429 insufficient_quota or a related code.
 	ReasonProviderQuotaExhausted = "ProviderQuotaExhausted"
-	// ReasonSpecQuotaExhausted: spec.quota is used up for this period.
+	// ReasonSpecQuotaExhausted: spec.quota is exhausted for this period.
 	ReasonSpecQuotaExhausted = "SpecQuotaExhausted"
 )
 
@@ -113,7 +113,7 @@ const (
 
 	// ConditionProgressing is True while workers are started, replaced or drained.
 	ConditionProgressing = "Progressing"
-	// ConditionScalingLimited is True when more workers are wanted than a limit allows.
+	// ConditionScalingLimited is True when the load requires more workers than a limit allows.
 	ConditionScalingLimited = "ScalingLimited"
 )
 

@@ -22,7 +22,7 @@ const (
 	ScanQueued ScanPhase = "Queued"
 	// ScanRunning means that a worker has the scan.
 	ScanRunning ScanPhase = "Running"
-	// ScanSucceeded is terminal: the result is there.
+	// ScanSucceeded is terminal: the status has the result.
 	ScanSucceeded ScanPhase = "Succeeded"
 	// ScanFailed is terminal: the Finished condition says why.
 	ScanFailed ScanPhase = "Failed"
@@ -40,8 +40,8 @@ const (
 	ImageDetailAuto ImageDetail = "auto"
 )
 
-// Assignment is the order for one worker to run a stage, and the fence that keeps others from writing: a write
-// that does not carry the current assignment's id is dropped.
+// Assignment lets one worker run a stage. Its id is the fencing token of that run: an outcome that does not carry the
+// id of the current assignment is dropped.
 type Assignment struct {
 	// id is unique for each assignment.
 	// +kubebuilder:validation:MinLength=1
@@ -49,7 +49,7 @@ type Assignment struct {
 	// +required
 	ID string `json:"id,omitempty"`
 
-	// stage is the stage to run. The worker goes on with the stages of its pool that need no tokens.
+	// stage is the stage to run. The worker continues with the next stages of its pool that need no tokens.
 	// +required
 	Stage StageName `json:"stage,omitempty"`
 
@@ -77,7 +77,7 @@ type Assignment struct {
 	// +optional
 	Model string `json:"model,omitempty"`
 
-	// attempt counts the tries of this stage, from 1. Rate limiting and lost workers do not count.
+	// attempt is the number of this attempt of the stage, from 1. Rate limiting and lost workers do not count.
 	// +kubebuilder:validation:Minimum=1
 	// +required
 	Attempt int32 `json:"attempt,omitempty"`
@@ -96,7 +96,7 @@ type Assignment struct {
 	// +optional
 	ImageDetail ImageDetail `json:"imageDetail,omitempty"`
 
-	// maxAttempts is how often the stage may be tried in all.
+	// maxAttempts limits the attempts of the stage.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	MaxAttempts int32 `json:"maxAttempts,omitempty"`
@@ -105,7 +105,7 @@ type Assignment struct {
 	// +optional
 	AssignedAt metav1.MicroTime `json:"assignedAt,omitzero"`
 
-	// deadline is when the stage is given up: its timeout, or the scan's deadline if that is earlier.
+	// deadline is when the run is canceled: after its timeout, or at the scan's deadline if that is earlier.
 	// +required
 	Deadline metav1.MicroTime `json:"deadline,omitzero"`
 }
@@ -119,13 +119,13 @@ type StageState string
 const (
 	// StageRunning means that a worker has the stage.
 	StageRunning StageState = "Running"
-	// StageWaiting means that the stage was begun and waits to be tried again.
+	// StageWaiting means that the stage began and waits for its next run.
 	StageWaiting StageState = "Waiting"
 	// StageSucceeded is final: the stage is never run again.
 	StageSucceeded StageState = "Succeeded"
 	// StageFailed is final: the scan has failed.
 	StageFailed StageState = "Failed"
-	// StageSkipped is final: nothing was to be done.
+	// StageSkipped is final: the stage had nothing to do.
 	StageSkipped StageState = "Skipped"
 )
 
@@ -154,8 +154,8 @@ type TokenUsage struct {
 	Output int64 `json:"output,omitempty"`
 }
 
-// RateLimitObservation is what the provider's x-ratelimit headers said of a budget, fixed by the provider when
-// it admitted the call. Zero limits mean that the headers were missing.
+// RateLimitObservation has the values of the provider's x-ratelimit headers. The provider fixes them when
+// it admits the call. Zero limits mean that the headers were missing.
 //
 // +kubebuilder:validation:MinProperties=0
 type RateLimitObservation struct {
@@ -184,7 +184,7 @@ type RateLimitObservation struct {
 	RemainingRequests int64 `json:"remainingRequests,omitempty"`
 
 	// resetRequestsMilliseconds is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
-	// requests it tells whether the limit is per minute or per day.
+	// requests it shows whether the limit is per minute or per day.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ResetRequestsMilliseconds int64 `json:"resetRequestsMilliseconds,omitempty"`
@@ -200,7 +200,7 @@ type RateLimitObservation struct {
 	ProjectRemainingTokens int64 `json:"projectRemainingTokens,omitempty"`
 }
 
-// FailureClass says what kind of failure a call ended with, and thereby what happens next.
+// FailureClass is the kind of a failure. It decides what happens next.
 //
 // +kubebuilder:validation:Enum=RateLimited;QuotaExhausted;SlowDown;Unavailable;Timeout;InvalidOutput;Refused;InvalidRequest;Unauthorized;RequestTooLarge;NotClassifiable;WorkerLost;Drained;Internal;Unreachable;Blocked;KeyMissing
 type FailureClass string
@@ -209,7 +209,7 @@ type FailureClass string
 const (
 	// FailureRateLimited: 429 rate_limit_exceeded. Not an attempt; sent again when the budget has room.
 	FailureRateLimited FailureClass = "RateLimited"
-	// FailureQuotaExhausted: 429 insufficient_quota and its kin. Not an attempt; the budget is held.
+	// FailureQuotaExhausted: 429 insufficient_quota or a related code. Not an attempt; the budget is held.
 	FailureQuotaExhausted FailureClass = "QuotaExhausted"
 	// FailureSlowDown: 503 "slow down". An attempt; the budget's rate is halved.
 	FailureSlowDown FailureClass = "SlowDown"
@@ -222,7 +222,7 @@ const (
 	FailureInvalidOutput FailureClass = "InvalidOutput"
 	// FailureRefused: the model declined. Terminal.
 	FailureRefused FailureClass = "Refused"
-	// FailureInvalidRequest: 400, 404, 413, 422. Terminal.
+	// FailureInvalidRequest: 400, 413 or 422 from the provider itself. Terminal.
 	FailureInvalidRequest FailureClass = "InvalidRequest"
 	// FailureUnauthorized: 401, or 403 with a code of the account: the provider rejects the budget's key. Not an attempt;
 	// the budget is held.
@@ -249,7 +249,7 @@ const (
 
 // StageFailure is the last failure of a stage.
 type StageFailure struct {
-	// class says what kind of failure it was.
+	// class is the kind of failure.
 	// +required
 	Class FailureClass `json:"class,omitempty"`
 
@@ -285,7 +285,7 @@ type StageStatus struct {
 	// +optional
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// losses counts the workers that were lost while they ran the stage. A stage with three losses runs alone on a
+	// losses counts the workers that were lost while running the stage. A stage with three losses runs alone on a
 	// worker; a fourth one ends the scan.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
@@ -298,27 +298,27 @@ type StageStatus struct {
 	// +optional
 	AssignmentID string `json:"assignmentID,omitempty"`
 
-	// startedAt is when the latest try began.
+	// startedAt is when the latest run began.
 	// +optional
 	StartedAt metav1.MicroTime `json:"startedAt,omitzero"`
 
-	// finishedAt is when the latest try ended.
+	// finishedAt is when the latest run ended.
 	// +optional
 	FinishedAt metav1.MicroTime `json:"finishedAt,omitzero"`
 
-	// worker is the identity of the worker that had the latest try.
+	// worker is the identity of the worker of the latest run.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Worker string `json:"worker,omitempty"`
 
-	// budget is the TokenBudget that paid for the latest try.
+	// budget is the TokenBudget that paid for the latest run.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +optional
 	Budget string `json:"budget,omitempty"`
 
-	// model is the model that was called in the latest try.
+	// model is the model of the latest run.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
@@ -328,7 +328,7 @@ type StageStatus struct {
 	// +optional
 	Tokens TokenUsage `json:"tokens,omitzero"`
 
-	// rateLimit is what the provider's headers said in the latest try.
+	// rateLimit is what the provider's headers showed in the latest run.
 	// +optional
 	RateLimit *RateLimitObservation `json:"rateLimit,omitempty"`
 
@@ -336,7 +336,7 @@ type StageStatus struct {
 	// +optional
 	Failure *StageFailure `json:"failure,omitempty"`
 
-	// message says for people how the latest try ended, at most 512 bytes.
+	// message describes how the latest run ended, in at most 512 bytes.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +optional
@@ -485,7 +485,7 @@ type ScanResult struct {
 
 // RetryStatus says what is tried again, and when.
 type RetryStatus struct {
-	// stage is the stage to be tried again.
+	// stage is the stage of the next attempt.
 	// +required
 	Stage StageName `json:"stage,omitempty"`
 
@@ -494,7 +494,7 @@ type RetryStatus struct {
 	// +required
 	Count int32 `json:"count,omitempty"`
 
-	// after is the earliest instant of the next attempt, by the clock of whoever recorded the failure.
+	// after is the earliest instant of the next attempt, by the clock of the process that recorded the failure.
 	// +required
 	After metav1.MicroTime `json:"after,omitzero"`
 
@@ -592,7 +592,7 @@ type ScanRequestStatus struct {
 	// +optional
 	Result *ScanResult `json:"result,omitempty"`
 
-	// retry says what is tried again, and when.
+	// retry is the next attempt, if one is due.
 	// +optional
 	Retry *RetryStatus `json:"retry,omitempty"`
 

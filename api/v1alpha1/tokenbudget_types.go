@@ -23,12 +23,12 @@ type SecretKeyReference struct {
 	Key string `json:"key,omitempty"`
 }
 
-// QuotaPeriod is how often an own quota begins anew, in UTC.
+// QuotaPeriod is the period of a spending quota, in UTC.
 //
 // +kubebuilder:validation:Enum=Hour;Day;Month
 type QuotaPeriod string
 
-// The periods of an own quota.
+// The periods of a spending quota.
 const (
 	QuotaPerHour  QuotaPeriod = "Hour"
 	QuotaPerDay   QuotaPeriod = "Day"
@@ -42,7 +42,7 @@ type TokenQuota struct {
 	// +required
 	Tokens int64 `json:"tokens,omitempty"`
 
-	// period is how often the quota begins anew, in UTC.
+	// period is how often the quota starts again, in UTC.
 	// +required
 	Period QuotaPeriod `json:"period,omitempty"`
 }
@@ -95,12 +95,12 @@ type TokenBudgetSpec struct {
 	// +required
 	RequestsPerMinute int64 `json:"requestsPerMinute,omitempty"`
 
-	// quota is an own cap on spending, on top of the provider's.
+	// quota is a cap on spending, below the provider's own.
 	// +optional
 	Quota *TokenQuota `json:"quota,omitempty"`
 
-	// targetUtilizationPercent is how much of the limits to use. 1 to 100, default 95. Leave room where others
-	// use the same key.
+	// targetUtilizationPercent is how much of the limits to use. 1 to 100, default 95. Leave room if other
+	// clients use the same key.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +kubebuilder:default=95
@@ -230,7 +230,7 @@ type BucketSnapshot struct {
 }
 
 // CallEstimate is what one call of a stage with a model costs, as learned from calls that ended with an answer.
-// Averages are over some 64 of the latest ones.
+// Averages are over about 64 of the latest ones.
 type CallEstimate struct {
 	// stage is the stage of the calls.
 	// +required
@@ -261,7 +261,7 @@ type CallEstimate struct {
 	InputTokens int64 `json:"inputTokens,omitempty"`
 
 	// outputTokens is the number of output tokens that the provider reports for one call, on average. Where
-	// stageDefaults.maxOutputTokens of the pool is far above, lowering it lets the limit feed more calls.
+	// stageDefaults.maxOutputTokens of the pool is far above, lowering it lets the limit admit more calls.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	OutputTokens int64 `json:"outputTokens,omitempty"`
@@ -283,13 +283,13 @@ type CallEstimate struct {
 	// +optional
 	Calls int64 `json:"calls,omitempty"`
 
-	// lastCallAt is when the latest of them ended. Of several budgets that know the same stage and model a new
-	// leader believes the latest.
+	// lastCallAt is when the latest of them ended. If several budgets have estimates of the same stage and model, a
+	// new leader uses the latest.
 	// +required
 	LastCallAt metav1.MicroTime `json:"lastCallAt,omitzero"`
 }
 
-// QuotaStatus is where the own quota stands.
+// QuotaStatus is the state of spec.quota.
 type QuotaStatus struct {
 	// periodStart is when the current period began.
 	// +required
@@ -314,7 +314,7 @@ type TokenBudgetStatus struct {
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
@@ -359,12 +359,12 @@ type TokenBudgetStatus struct {
 	// +optional
 	Estimates []CallEstimate `json:"estimates,omitempty"`
 
-	// quota is where the own quota stands.
+	// quota is the state of spec.quota.
 	// +optional
 	Quota *QuotaStatus `json:"quota,omitempty"`
 
 	// resumeAt is when calls are sent again, while they are held: when the provider's quota or key is probed, when
-	// its Retry-After ends, or when the own quota begins anew.
+	// its Retry-After ends, or when spec.quota starts again.
 	// +optional
 	ResumeAt *metav1.MicroTime `json:"resumeAt,omitempty"`
 }
@@ -397,8 +397,8 @@ type TokenBudget struct {
 
 	// status is where the budget stands.
 	// ---
-	// It is written by patches of the leader alone, never by server-side apply, and is atomic for the reason that a scan's
-	// is: the names of its fields are not stored a second time as their owners.
+	// It is written by patches of the leader alone, never by server-side apply, and is atomic for the same reason as a
+	// scan's.
 	// +structType=atomic
 	// +optional
 	Status TokenBudgetStatus `json:"status,omitzero"`

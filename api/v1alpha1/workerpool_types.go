@@ -37,7 +37,7 @@ type StageDefaults struct {
 	// +optional
 	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
 
-	// maxAttempts is how often a stage is tried. 1 to 20, default 5. Rate limiting and lost workers do not count.
+	// maxAttempts limits the attempts of a stage. 1 to 20, default 5. Rate limiting and lost workers do not count.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=20
 	// +kubebuilder:default=5
@@ -266,7 +266,7 @@ type WorkerPoolStatus struct {
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`

@@ -216,10 +216,10 @@ func TestManualReplicas(t *testing.T) {
 		"autoscaled": {pool: controllertest.MakePool()},
 		"spec.replicas counts for nothing while autoscaling is on": {pool: controllertest.MakePool(replicas(5))},
 		"spec.replicas while paused":                               {pool: controllertest.MakePool(replicas(0), paused), want: new(int32(0))},
-		"paused before anybody chose":                              {pool: controllertest.MakePool(paused), exists: true, want: new(int32(7))},
+		"paused before spec.replicas is set":                       {pool: controllertest.MakePool(paused), exists: true, want: new(int32(7))},
 		"paused from the beginning":                                {pool: controllertest.MakePool(paused), want: new(int32(2))},
 		"spec.replicas where min equals max":                       {pool: controllertest.MakePool(replicas(3), fixed), want: new(int32(3))},
-		"min equals max, and nobody chose":                         {pool: controllertest.MakePool(fixed), exists: true},
+		"min equals max, without spec.replicas":                    {pool: controllertest.MakePool(fixed), exists: true},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -279,7 +279,7 @@ func TestWorkerDeployment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if plain.Annotations[annotationApplied] == got.Annotations[annotationApplied] {
-		t.Error("the digest does not tell two pools apart")
+		t.Error("two pools have the same digest")
 	}
 	if plain.Annotations[annotationApplied] != more.Annotations[annotationApplied] {
 		t.Error("the digest depends on the number of replicas")

@@ -328,7 +328,7 @@ func TestAdmission(t *testing.T) {
 }
 
 // TestNoRefund checks that neither a short answer nor time travel gives tokens
-// back, and that waiting as told is enough.
+// back, and that waiting for Retry-After is enough.
 func TestNoRefund(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.TokensPerMinute = 6000 })
 	if got := f.chat("gpt-4o", 5000); got.status != http.StatusOK {

@@ -273,7 +273,7 @@ func TestSubmitTellsWhatTheClusterSays(t *testing.T) {
 				t.Errorf("status %d: %s; want %d %s", w.Code, w.Body, tt.wantStatus, tt.wantCode)
 			}
 			if strings.Contains(w.Body.String(), "secret") {
-				t.Errorf("the answer tells of the inside: %s", w.Body)
+				t.Errorf("the response shows internals: %s", w.Body)
 			}
 			if got := w.Header().Get("Retry-After"); got != tt.wantRetry {
 				t.Errorf("Retry-After %q, want %q", got, tt.wantRetry)
@@ -291,7 +291,7 @@ func TestSubmitTellsWhatTheClusterSays(t *testing.T) {
 	}
 }
 
-// A create whose answer is lost is told to the client as what became of it.
+// A create whose response is lost is reported to the client as what it led to.
 func TestSubmitFindsOutWhatBecameOfACreate(t *testing.T) {
 	reset := &url.Error{Op: "Post", URL: "https://127.0.0.1:6443", Err: &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}}
 	internal := apierrors.NewInternalError(errors.New("etcdserver: request timed out"))
@@ -360,9 +360,9 @@ func TestSubmitAddsABurstToTheEstimate(t *testing.T) {
 }
 
 // After a quiet minute, few finished scans mean that there were few, not that there could not be more: neither where
-// nobody waits nor where the first of a burst do, for workers that are being started.
+// no scan waits nor where the first of a burst do, for workers that are being started.
 func TestSubmitTakesABurstOnAnIdleSystem(t *testing.T) {
-	for name, wait := range map[string]time.Duration{"nobody waits": 0, "the first wait": 10 * time.Second} {
+	for name, wait := range map[string]time.Duration{"no scan waits": 0, "the first wait": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t, func(o *Options) { o.MaxEstimatedWait, o.Queue = time.Minute, fixedQueue{wait: wait} })
 			done := newLife(t, "done")

@@ -179,6 +179,9 @@ func supplyHold(stats *budget.Stats, key KeyState) SupplyHold {
 		return HeldByKey
 	case stats.Hold == budget.HoldQuotaExhausted:
 		return HeldByQuota
+	case stats.Hold == budget.HoldUnreachable, stats.Hold == budget.HoldRetryAfter:
+		// An outage ends by itself, and what has queued up needs its workers then.
+		return NotHeld
 	default:
 		return NotHeld
 	}

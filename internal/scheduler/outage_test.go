@@ -17,7 +17,7 @@ import (
 	"github.com/eco2-team/scan-operator/internal/pipeline"
 )
 
-// The scenarios here are of an audit that drove the scheduler with faults that nobody had scripted, and of reports by
+// The scenarios here are of an audit that drove the scheduler with faults that no test had, and of reports by
 // users of load balancers and LLM gateways. Each comment has what happened before.
 
 // callEnd is how a call ends: after a while, with a class of failure or none.

@@ -14,7 +14,7 @@ const (
 	// clockSamples is how many assignments the estimate of the clocks' difference reaches back over, so that a clock
 	// that is set right is noticed.
 	clockSamples = 32
-	// clockTolerance is the difference below which two clocks count as equal: it cannot be told from the time that a
+	// clockTolerance is the difference below which two clocks count as equal: it cannot be distinguished from the time that a
 	// watch event takes.
 	clockTolerance = time.Second
 )

@@ -32,7 +32,7 @@ type local struct {
 	ended      chan error // how it ended
 }
 
-// submitLine is where dev/cmd/local tells its user the address of the HTTP API.
+// submitLine is the line in which dev/cmd/local prints the address of the HTTP API.
 var submitLine = regexp.MustCompile(`curl -sS (http://\S+)/api/v1/scan `)
 
 // startLocal starts dev/cmd/local with the budgets and pools of a directory, and returns when it says that all is up.

@@ -199,8 +199,8 @@ func TestKnowledgePackWithATypo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			out, err := exec.CommandContext(within(t, 20*time.Second), filepath.Join(binDir, name), args...).CombinedOutput()
 			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-				t.Errorf("it ended with %v, want exit code 1", err)
+			if !errors.As(err, &exit) || exit.ExitCode() != 2 {
+				t.Errorf("it ended with %v, want exit code 2", err)
 			}
 			for _, want := range []string{"taxonomy.yaml:" + strconv.Itoa(line) + ": ", "recycleable"} {
 				if !strings.Contains(string(out), want) {

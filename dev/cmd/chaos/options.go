@@ -40,7 +40,7 @@ func (o *options) bind(fs *flag.FlagSet, _ func(string) string) {
 	fs.StringVar(&o.k8sDir, "k8s-dir", filepath.Join("bin", "k8s"), "Directory of etcd and kube-apiserver.")
 	fs.StringVar(&o.binDir, "bin-dir", "bin", "Directory of the product's programs.")
 	fs.StringVar(&o.configDir, "config", "config", "Directory of the CRDs and roles.")
-	fs.StringVar(&o.manifests, "manifests", filepath.Join("test", "chaos", "manifests"), "Directory of the budgets and pools.")
+	fs.StringVar(&o.manifests, "manifests", filepath.Join("dev", "cmd", "chaos", "manifests"), "Directory of the budgets and pools.")
 	fs.StringVar(&o.dir, "dir", "", "Directory of the stack's state and logs. Empty means a temporary one, which is removed if the contract held.")
 	fs.DurationVar(&o.limit, "limit", time.Hour, "Time after which the run is given up. More than 0.")
 }

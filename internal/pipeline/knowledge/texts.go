@@ -27,7 +27,7 @@ func (t *texts) in(byLanguage map[string]string, userInput string) string {
 }
 
 // languageOf guesses a language from its script: enough to choose between a handful of fixed texts. It is empty
-// where no letter tells.
+// where no letter decides.
 func languageOf(text string) string {
 	language := ""
 	for _, r := range text {

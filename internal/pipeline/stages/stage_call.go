@@ -57,7 +57,7 @@ func StageCall(pack *knowledge.Pack, scan Scan) (Call, bool) {
 	}
 }
 
-// requestID names the call for whoever looks at the provider's side: the same scan and stage, however often they
+// requestID identifies the call in the provider's logs: the same scan and stage, however often they
 // are tried, so that a call that was paid for twice shows.
 func requestID(scan Scan) string {
 	if scan.ID == "" {

@@ -13,12 +13,12 @@ import (
 // AssignmentApplyConfiguration represents a declarative configuration of the Assignment type for use
 // with apply.
 //
-// Assignment is the order for one worker to run a stage, and the fence that keeps others from writing: a write
-// that does not carry the current assignment's id is dropped.
+// Assignment lets one worker run a stage. Its id is the fencing token of that run: an outcome that does not carry the
+// id of the current assignment is dropped.
 type AssignmentApplyConfiguration struct {
 	// id is unique for each assignment.
 	ID *string `json:"id,omitempty"`
-	// stage is the stage to run. The worker goes on with the stages of its pool that need no tokens.
+	// stage is the stage to run. The worker continues with the next stages of its pool that need no tokens.
 	Stage *apiv1alpha1.StageName `json:"stage,omitempty"`
 	// worker is the identity of the worker: pod name and start nonce, the name of its Lease.
 	Worker *string `json:"worker,omitempty"`
@@ -28,7 +28,7 @@ type AssignmentApplyConfiguration struct {
 	Budget *string `json:"budget,omitempty"`
 	// model is the model to call. Empty for a stage that needs no tokens.
 	Model *string `json:"model,omitempty"`
-	// attempt counts the tries of this stage, from 1. Rate limiting and lost workers do not count.
+	// attempt is the number of this attempt of the stage, from 1. Rate limiting and lost workers do not count.
 	Attempt *int32 `json:"attempt,omitempty"`
 	// reservedTokens is what was taken from the budget for this call: prompt, image and maxOutputTokens.
 	ReservedTokens *int64 `json:"reservedTokens,omitempty"`
@@ -36,11 +36,11 @@ type AssignmentApplyConfiguration struct {
 	MaxOutputTokens *int32 `json:"maxOutputTokens,omitempty"`
 	// imageDetail is the detail level to send with the image.
 	ImageDetail *apiv1alpha1.ImageDetail `json:"imageDetail,omitempty"`
-	// maxAttempts is how often the stage may be tried in all.
+	// maxAttempts limits the attempts of the stage.
 	MaxAttempts *int32 `json:"maxAttempts,omitempty"`
 	// assignedAt is when the scheduler chose the worker.
 	AssignedAt *v1.MicroTime `json:"assignedAt,omitempty"`
-	// deadline is when the stage is given up: its timeout, or the scan's deadline if that is earlier.
+	// deadline is when the run is canceled: after its timeout, or at the scan's deadline if that is earlier.
 	Deadline *v1.MicroTime `json:"deadline,omitempty"`
 }
 

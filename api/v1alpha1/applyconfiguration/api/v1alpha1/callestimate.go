@@ -14,7 +14,7 @@ import (
 // with apply.
 //
 // CallEstimate is what one call of a stage with a model costs, as learned from calls that ended with an answer.
-// Averages are over some 64 of the latest ones.
+// Averages are over about 64 of the latest ones.
 type CallEstimateApplyConfiguration struct {
 	// stage is the stage of the calls.
 	Stage *apiv1alpha1.StageName `json:"stage,omitempty"`
@@ -30,7 +30,7 @@ type CallEstimateApplyConfiguration struct {
 	// inputTokens is the number of input tokens that the provider reports for one call, on average.
 	InputTokens *int64 `json:"inputTokens,omitempty"`
 	// outputTokens is the number of output tokens that the provider reports for one call, on average. Where
-	// stageDefaults.maxOutputTokens of the pool is far above, lowering it lets the limit feed more calls.
+	// stageDefaults.maxOutputTokens of the pool is far above, lowering it lets the limit admit more calls.
 	OutputTokens *int64 `json:"outputTokens,omitempty"`
 	// reservedPercent is what is reserved for a call, in percent of what the provider's published formula gives for
 	// it: 100 until the provider's headers prove that it charges more or less.
@@ -40,8 +40,8 @@ type CallEstimateApplyConfiguration struct {
 	ChargeSamples *int32 `json:"chargeSamples,omitempty"`
 	// calls is the number of calls this was learned from.
 	Calls *int64 `json:"calls,omitempty"`
-	// lastCallAt is when the latest of them ended. Of several budgets that know the same stage and model a new
-	// leader believes the latest.
+	// lastCallAt is when the latest of them ended. If several budgets have estimates of the same stage and model, a
+	// new leader uses the latest.
 	LastCallAt *v1.MicroTime `json:"lastCallAt,omitempty"`
 }
 

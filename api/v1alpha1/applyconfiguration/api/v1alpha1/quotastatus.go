@@ -12,7 +12,7 @@ import (
 // QuotaStatusApplyConfiguration represents a declarative configuration of the QuotaStatus type for use
 // with apply.
 //
-// QuotaStatus is where the own quota stands.
+// QuotaStatus is the state of spec.quota.
 type QuotaStatusApplyConfiguration struct {
 	// periodStart is when the current period began.
 	PeriodStart *v1.MicroTime `json:"periodStart,omitempty"`

@@ -12,8 +12,8 @@ import (
 // RateLimitObservationApplyConfiguration represents a declarative configuration of the RateLimitObservation type for use
 // with apply.
 //
-// RateLimitObservation is what the provider's x-ratelimit headers said of a budget, fixed by the provider when
-// it admitted the call. Zero limits mean that the headers were missing.
+// RateLimitObservation has the values of the provider's x-ratelimit headers. The provider fixes them when
+// it admits the call. Zero limits mean that the headers were missing.
 type RateLimitObservationApplyConfiguration struct {
 	// sentAt is when the call was sent.
 	SentAt *v1.MicroTime `json:"sentAt,omitempty"`
@@ -26,7 +26,7 @@ type RateLimitObservationApplyConfiguration struct {
 	// remainingRequests is x-ratelimit-remaining-requests.
 	RemainingRequests *int64 `json:"remainingRequests,omitempty"`
 	// resetRequestsMilliseconds is x-ratelimit-reset-requests in milliseconds. With the limit and the remaining
-	// requests it tells whether the limit is per minute or per day.
+	// requests it shows whether the limit is per minute or per day.
 	ResetRequestsMilliseconds *int64 `json:"resetRequestsMilliseconds,omitempty"`
 	// projectLimitTokens is x-ratelimit-limit-project-tokens, where a project limit applies.
 	ProjectLimitTokens *int64 `json:"projectLimitTokens,omitempty"`

@@ -15,11 +15,11 @@ import (
 //
 // RetryStatus says what is tried again, and when.
 type RetryStatusApplyConfiguration struct {
-	// stage is the stage to be tried again.
+	// stage is the stage of the next attempt.
 	Stage *apiv1alpha1.StageName `json:"stage,omitempty"`
 	// count is the number of failed attempts so far.
 	Count *int32 `json:"count,omitempty"`
-	// after is the earliest instant of the next attempt, by the clock of whoever recorded the failure.
+	// after is the earliest instant of the next attempt, by the clock of the process that recorded the failure.
 	After *v1.MicroTime `json:"after,omitempty"`
 	// delayMilliseconds is the time from the failure to after. It is what is waited, so that clocks may differ.
 	DelayMilliseconds *int64 `json:"delayMilliseconds,omitempty"`

@@ -27,8 +27,8 @@ type ScanRequestApplyConfiguration struct {
 	// status is where the scan stands.
 	// ---
 	// It is written by patches of the scheduler, the workers and the controllers, never by server-side apply, and is
-	// atomic: else the API server would note the owner of each of its some 170 fields in every version of the object,
-	// which were two fifths of it, and of what the API server and all watches had to do for it.
+	// atomic: the API server would otherwise store the owner of each of its about 170 fields in every version of the
+	// object, which was 40 % of its size, and of the work of the API server and of all watches.
 	Status *ScanRequestStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -28,7 +28,7 @@ type ScanRequestSpecApplyConfiguration struct {
 	// default 3600. An unfinished scan is never deleted.
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 	// suspend holds the scan: it is not sent while true. A stage that already runs is finished. The deadline
-	// goes on counting.
+	// still counts.
 	Suspend *bool `json:"suspend,omitempty"`
 }
 

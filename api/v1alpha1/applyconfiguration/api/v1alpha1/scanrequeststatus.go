@@ -35,7 +35,7 @@ type ScanRequestStatusApplyConfiguration struct {
 	Stages []StageStatusApplyConfiguration `json:"stages,omitempty"`
 	// result is what the finished stages found.
 	Result *ScanResultApplyConfiguration `json:"result,omitempty"`
-	// retry says what is tried again, and when.
+	// retry is the next attempt, if one is due.
 	Retry *RetryStatusApplyConfiguration `json:"retry,omitempty"`
 	// summary is what kubectl prints.
 	Summary *SummaryApplyConfiguration `json:"summary,omitempty"`

@@ -16,7 +16,7 @@ import (
 type StageDefaultsApplyConfiguration struct {
 	// timeoutSeconds is how long one call may take. 1 to 3600, default 60.
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
-	// maxAttempts is how often a stage is tried. 1 to 20, default 5. Rate limiting and lost workers do not count.
+	// maxAttempts limits the attempts of a stage. 1 to 20, default 5. Rate limiting and lost workers do not count.
 	MaxAttempts *int32 `json:"maxAttempts,omitempty"`
 	// maxOutputTokens is the output limit sent with each call, and the part of the reservation that covers the
 	// output. 16 to 131072, default 800.

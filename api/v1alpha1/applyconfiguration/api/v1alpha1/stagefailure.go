@@ -15,7 +15,7 @@ import (
 //
 // StageFailure is the last failure of a stage.
 type StageFailureApplyConfiguration struct {
-	// class says what kind of failure it was.
+	// class is the kind of failure.
 	Class *apiv1alpha1.FailureClass `json:"class,omitempty"`
 	// code is the provider's own error code, if it gave one.
 	Code *string `json:"code,omitempty"`

@@ -22,29 +22,29 @@ type StageStatusApplyConfiguration struct {
 	// attempts counts the tries that were the stage's own fault or success. Rate limiting and lost workers do
 	// not count.
 	Attempts *int32 `json:"attempts,omitempty"`
-	// losses counts the workers that were lost while they ran the stage. A stage with three losses runs alone on a
+	// losses counts the workers that were lost while running the stage. A stage with three losses runs alone on a
 	// worker; a fourth one ends the scan.
 	Losses *int32 `json:"losses,omitempty"`
 	// assignmentID is the id of the latest assignment of the stage. An assignment whose id is here and which is not
 	// the current one has ended.
 	AssignmentID *string `json:"assignmentID,omitempty"`
-	// startedAt is when the latest try began.
+	// startedAt is when the latest run began.
 	StartedAt *v1.MicroTime `json:"startedAt,omitempty"`
-	// finishedAt is when the latest try ended.
+	// finishedAt is when the latest run ended.
 	FinishedAt *v1.MicroTime `json:"finishedAt,omitempty"`
-	// worker is the identity of the worker that had the latest try.
+	// worker is the identity of the worker of the latest run.
 	Worker *string `json:"worker,omitempty"`
-	// budget is the TokenBudget that paid for the latest try.
+	// budget is the TokenBudget that paid for the latest run.
 	Budget *string `json:"budget,omitempty"`
-	// model is the model that was called in the latest try.
+	// model is the model of the latest run.
 	Model *string `json:"model,omitempty"`
 	// tokens is what the stage reserved and used.
 	Tokens *TokenUsageApplyConfiguration `json:"tokens,omitempty"`
-	// rateLimit is what the provider's headers said in the latest try.
+	// rateLimit is what the provider's headers showed in the latest run.
 	RateLimit *RateLimitObservationApplyConfiguration `json:"rateLimit,omitempty"`
 	// failure is the latest failure of the stage.
 	Failure *StageFailureApplyConfiguration `json:"failure,omitempty"`
-	// message says for people how the latest try ended, at most 512 bytes.
+	// message describes how the latest run ended, in at most 512 bytes.
 	Message *string `json:"message,omitempty"`
 }
 

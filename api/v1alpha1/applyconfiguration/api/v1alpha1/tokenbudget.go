@@ -26,8 +26,8 @@ type TokenBudgetApplyConfiguration struct {
 	Spec *TokenBudgetSpecApplyConfiguration `json:"spec,omitempty"`
 	// status is where the budget stands.
 	// ---
-	// It is written by patches of the leader alone, never by server-side apply, and is atomic for the reason that a scan's
-	// is: the names of its fields are not stored a second time as their owners.
+	// It is written by patches of the leader alone, never by server-side apply, and is atomic for the same reason as a
+	// scan's.
 	Status *TokenBudgetStatusApplyConfiguration `json:"status,omitempty"`
 }
 

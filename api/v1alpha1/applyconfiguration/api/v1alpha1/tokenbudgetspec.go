@@ -25,10 +25,10 @@ type TokenBudgetSpecApplyConfiguration struct {
 	TokensPerMinute *int64 `json:"tokensPerMinute,omitempty"`
 	// requestsPerMinute is the provider's request limit (RPM).
 	RequestsPerMinute *int64 `json:"requestsPerMinute,omitempty"`
-	// quota is an own cap on spending, on top of the provider's.
+	// quota is a cap on spending, below the provider's own.
 	Quota *TokenQuotaApplyConfiguration `json:"quota,omitempty"`
-	// targetUtilizationPercent is how much of the limits to use. 1 to 100, default 95. Leave room where others
-	// use the same key.
+	// targetUtilizationPercent is how much of the limits to use. 1 to 100, default 95. Leave room if other
+	// clients use the same key.
 	TargetUtilizationPercent *int32 `json:"targetUtilizationPercent,omitempty"`
 	// rateLimitHeaders says what to do with the provider's x-ratelimit headers: Follow lets them correct the limits
 	// and what is left of them; Ignore uses the configured limits only. Default Follow.

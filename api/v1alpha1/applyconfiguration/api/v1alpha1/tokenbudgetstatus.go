@@ -18,7 +18,7 @@ import (
 type TokenBudgetStatusApplyConfiguration struct {
 	// conditions are Ready, Throttled and QuotaExhausted.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// endpoint is the base URL in force.
 	Endpoint *string `json:"endpoint,omitempty"`
@@ -35,10 +35,10 @@ type TokenBudgetStatusApplyConfiguration struct {
 	// estimates are what calls of the budget's models cost, by stage and model, as learned from all budgets: tokens
 	// and time per call. A new leader starts from them. At most 8, those used last.
 	Estimates []CallEstimateApplyConfiguration `json:"estimates,omitempty"`
-	// quota is where the own quota stands.
+	// quota is the state of spec.quota.
 	Quota *QuotaStatusApplyConfiguration `json:"quota,omitempty"`
 	// resumeAt is when calls are sent again, while they are held: when the provider's quota or key is probed, when
-	// its Retry-After ends, or when the own quota begins anew.
+	// its Retry-After ends, or when spec.quota starts again.
 	ResumeAt *metav1.MicroTime `json:"resumeAt,omitempty"`
 }
 

@@ -16,7 +16,7 @@ import (
 type TokenQuotaApplyConfiguration struct {
 	// tokens is the number of input and output tokens that may be used in one period.
 	Tokens *int64 `json:"tokens,omitempty"`
-	// period is how often the quota begins anew, in UTC.
+	// period is how often the quota starts again, in UTC.
 	Period *apiv1alpha1.QuotaPeriod `json:"period,omitempty"`
 }
 

@@ -17,7 +17,7 @@ import (
 type WorkerPoolStatusApplyConfiguration struct {
 	// conditions are Ready, Progressing and ScalingLimited.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// observedGeneration is the generation of the spec that this status speaks of.
+	// observedGeneration is the generation of the spec that this status describes.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// replicas is the number of workers that exist.
 	Replicas *int32 `json:"replicas,omitempty"`
