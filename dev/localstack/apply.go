@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/dev/manifests"
 )
 
 // fieldOwner is the name under which the stack sets fields.
@@ -53,7 +55,7 @@ func (i *installer) applyDirectory(ctx context.Context, dir string) ([]*unstruct
 		return nil, err
 	}
 	for _, object := range objects {
-		if err := moveTo(object, i.namespace); err != nil {
+		if err := manifests.MoveTo(object, i.namespace); err != nil {
 			return nil, fmt.Errorf("manifests in %s: %s %q: %w", dir, object.GetKind(), object.GetName(), err)
 		}
 		if err := i.apply(ctx, object); err != nil {
@@ -155,7 +157,7 @@ func (i *installer) applyStart(ctx context.Context, dir, key string) (names []st
 		if object.GetKind() == "ScanRequest" || object.GetKind() == "Secret" && ours {
 			continue
 		}
-		if err := moveTo(object, i.namespace); err != nil {
+		if err := manifests.MoveTo(object, i.namespace); err != nil {
 			return nil, fmt.Errorf("manifests in %s: %s %q: %w", dir, object.GetKind(), object.GetName(), err)
 		}
 		if err := i.apply(ctx, object); err != nil {

@@ -378,7 +378,7 @@ func TestMissingPrograms(t *testing.T) {
 	}
 }
 
-func TestDecodeManifests(t *testing.T) {
+func TestReadManifests(t *testing.T) {
 	for name, tc := range map[string]struct {
 		in        string
 		wantKinds []string
@@ -392,7 +392,11 @@ func TestDecodeManifests(t *testing.T) {
 		"broken":  {in: "a: [", wantErr: "yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			objects, err := decodeManifests([]byte(tc.in))
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "objects.yaml"), []byte(tc.in), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			objects, err := readManifests(dir)
 			if (err != nil) != (tc.wantErr != "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Fatalf("error = %v, want %q", err, tc.wantErr)
 			}

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/eco2-team/scan-operator/dev/manifests"
 	"github.com/eco2-team/scan-operator/test/testenv"
 )
 
@@ -55,7 +56,7 @@ func render(t *testing.T, overlay string) (objects []*unstructured.Unstructured,
 	if err := kustomize.run(); err != nil {
 		t.Fatal(err)
 	}
-	objects, err = testenv.Objects(kustomize.stdout.Bytes())
+	objects, err = manifests.Decode(kustomize.stdout.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}

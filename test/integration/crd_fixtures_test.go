@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/eco2-team/scan-operator/test/testenv"
+	"github.com/eco2-team/scan-operator/dev/manifests"
 )
 
 // A fixture is a YAML file with the versions of one object, in order: the first is created, the others are updates, of
@@ -73,7 +73,7 @@ func readFixture(file, text string) (fixture, error) {
 	if err := parsed.Execute(&yaml, nil); err != nil {
 		return f, err
 	}
-	if f.versions, err = testenv.Objects(yaml.Bytes()); err == nil && len(f.versions) == 0 {
+	if f.versions, err = manifests.Decode(yaml.Bytes()); err == nil && len(f.versions) == 0 {
 		err = errors.New("there is no object in it")
 	}
 	return f, err

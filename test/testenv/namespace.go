@@ -15,11 +15,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/eco2-team/scan-operator/dev/manifests"
 )
 
 // The accounts of the product's parts, as config/rbac names them.
@@ -55,14 +56,10 @@ func installRoles(ctx context.Context, admin client.Client, namespace string) er
 		return err
 	}
 	for _, object := range objects {
-		switch object.GetKind() {
-		case "ClusterRole":
-		case "ClusterRoleBinding":
+		if object.GetKind() == "ClusterRoleBinding" {
 			object.SetName(namespace + "-" + object.GetName())
-		default:
-			object.SetNamespace(namespace)
 		}
-		if err := moveSubjects(object, namespace); err != nil {
+		if err := manifests.MoveTo(object, namespace); err != nil {
 			return err
 		}
 		apply := client.ApplyConfigurationFromUnstructured(object)
@@ -71,23 +68,6 @@ func installRoles(ctx context.Context, admin client.Client, namespace string) er
 		}
 	}
 	return nil
-}
-
-// moveSubjects makes a binding refer to the accounts of a namespace.
-func moveSubjects(object *unstructured.Unstructured, namespace string) error {
-	subjects, found, err := unstructured.NestedSlice(object.Object, "subjects")
-	if err != nil {
-		return fmt.Errorf("read the subjects of %s: %w", object.GetName(), err)
-	}
-	if !found {
-		return nil
-	}
-	for _, subject := range subjects {
-		if fields, ok := subject.(map[string]any); ok {
-			fields["namespace"] = namespace
-		}
-	}
-	return unstructured.SetNestedSlice(object.Object, subjects, "subjects")
 }
 
 // nameFor turns a test's name into the beginning of an object's name.
