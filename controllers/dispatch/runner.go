@@ -168,7 +168,7 @@ func (r *Runner) load(ctx context.Context) (scheduler.State, error) {
 	return state, nil
 }
 
-// Read implements scheduler.Registry.
+// Read implements scheduler.LeaseStore.
 func (r *Runner) Read(ctx context.Context, name types.NamespacedName) (scheduler.Worker, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
@@ -183,7 +183,7 @@ func (r *Runner) Read(ctx context.Context, name types.NamespacedName) (scheduler
 	return w, ok, nil
 }
 
-// Remove implements scheduler.Registry. A failure does no harm: the Lease stays expired.
+// Remove implements scheduler.LeaseStore. A failure does no harm: the Lease stays expired.
 func (r *Runner) Remove(ctx context.Context, w scheduler.Worker) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()

@@ -450,3 +450,23 @@ func TestAScanThatKillsItsWorkersRunsAlone(t *testing.T) {
 	s.wantAll(v1alpha1.ReasonSucceeded, 400)
 	w.wantIdle()
 }
+
+// A scan that failed at the only usable worker must neither wait for an ejected one nor hold up the scans behind it.
+func TestAnEjectedWorkerHoldsUpNoScan(t *testing.T) {
+	w := newWorld(t)
+	w.capacious("good", "ejected")
+	w.s.workers[name("ejected")].links = map[string]*link{"b": {ejected: true, probeAt: t0.Add(time.Hour)}}
+	first := true
+	s := simulate(w, func(scan string, _ *v1alpha1.Assignment) callEnd {
+		if scan == "a" && first {
+			first = false
+			return callEnd{50 * time.Millisecond, v1alpha1.FailureUnreachable}
+		}
+		return callEnd{time.Second, works}
+	})
+	w.create("a")
+	s.run(200*time.Millisecond, nil)
+	w.create("z")
+	s.run(5*time.Second, nil)
+	s.wantAll(v1alpha1.ReasonSucceeded, 2)
+}

@@ -187,46 +187,48 @@ func (s *Scheduler) pickWorker(p *pool, st *scanState, stage v1alpha1.StageName,
 		return nil, denied(v1alpha1.ReasonWaitingForWorker, busyMessage(p))
 	}
 	calls := pipeline.NeedsTokens(stage)
-	suits := func(w *worker) bool {
-		if failedAt(record, w) {
-			return false
+	usable := func(w *worker) (bool, time.Time) {
+		if !calls {
+			return true, time.Time{}
 		}
-		ok, _ := w.usable(p, now)
-		return ok || !calls
+		return w.usable(p, now)
 	}
-	if suits(w) {
+	if ok, _ := usable(w); ok && !failedAt(record, w) {
 		return w, denial{}
 	}
-	var best *worker
-	others := false
+	var best, fallback *worker // fallback is where the stage failed last
+	busy := false              // another worker will do, once it has a free slot
 	var retryAt time.Time
 	for other := range p.workers.all() {
-		if other.Draining || failedAt(record, other) {
-			continue
-		}
-		others = true
-		if ok, at := other.usable(p, now); calls && !ok {
+		ok, at := usable(other)
+		switch failed := failedAt(record, other); {
+		case other.Draining:
+		case !ok:
 			retryAt = earliest(retryAt, at)
-			continue
-		}
-		if other.free() && (best == nil || lessLoaded(other, best)) {
-			best = other
+		case other.free() && failed:
+			fallback = other
+		case other.free():
+			if best == nil || lessLoaded(other, best) {
+				best = other
+			}
+		case !failed:
+			busy = true
 		}
 	}
-	if best != nil {
+	switch {
+	case best != nil:
 		return best, denial{}
-	}
-	if ok, at := w.usable(p, now); calls && !ok { // every worker with a free slot is ejected
-		d := denied(v1alpha1.ReasonWaitingForWorker, ejectedMessage(p))
-		d.retryAt = earliest(retryAt, at)
-		return nil, d
-	}
-	if others { // one of them will be free before it is worth while to try this one again
+	case busy:
 		d := denied(v1alpha1.ReasonWaitingForWorker, busyMessage(p))
 		d.deferUntil = now.Add(deferFor)
 		return nil, d
+	case fallback != nil:
+		return fallback, denial{}
+	default: // every worker with a free slot is ejected
+		d := denied(v1alpha1.ReasonWaitingForWorker, ejectedMessage(p))
+		d.retryAt = retryAt
+		return nil, d
 	}
-	return w, denial{} // there is no other
 }
 
 // failedAt reports whether the stage's latest run failed at this worker in a way that another one may not.
